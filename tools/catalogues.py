@@ -141,7 +141,7 @@ def _texts_of_models() -> Iterator[str]:
     for section in reference().sections:
         yield from (section.title, section.help)
         for setting in section.fields:
-            yield from (setting.label, setting.help)
+            yield from (setting.label, setting.label_without_unit, setting.help)
     for kind in KINDS:
         yield from map(spelled, kind)
     for choices in CHOICES:

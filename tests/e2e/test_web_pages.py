@@ -192,17 +192,56 @@ def test_images_are_shown_stepped_and_windowed(visitor, studies):
     page = visitor.page
     _series(page, studies["ideographs"], "CT")
     assert _picture(page)[:2] == [phantom.EDGE, phantom.EDGE]
-    expect(page.locator("[data-overlay]")).to_have_text("2 / 3")
+    expect(page.locator("[data-overlay]")).to_have_text("Image 2/3")
     expect(page.locator("[data-edge]")).to_have_text(["R", "L", "A", "P"])
     before = _picture(page)[2]
     page.locator(".screen").press("ArrowDown")
-    expect(page.locator("[data-overlay]")).to_have_text("3 / 3")
+    expect(page.locator("[data-overlay]")).to_have_text("Image 3/3")
     page.wait_for_function("src => document.querySelector('[data-screen]').src !== src", arg=before)
     page.click("text=Lung")
     expect(page.locator("[data-screen]")).to_have_attribute(
         "src", re.compile("center=-600&width=1500")
     )
     assert page.input_value("#width") == "1500"
+    expect(page.locator("[data-window-said]")).to_have_text("W 1500 L -600")
+    screen = page.locator(".screen")
+    for key, shown in (("Home", "Image 1/3"), ("End", "Image 3/3")):
+        screen.press(key)
+        expect(page.locator("[data-overlay]")).to_have_text(shown)
+    screen.press("i")
+    expect(page.locator("#inverted")).to_be_checked()
+    screen.press("r")
+    expect(page.locator("#inverted")).not_to_be_checked()
+    expect(page.locator("[data-window-said]")).to_have_text("W 400 L 40")
+    page.mouse.move(*_middle(screen))
+    page.mouse.wheel(0, -120)
+    expect(page.locator("[data-overlay]")).to_have_text("Image 2/3")
+
+
+def _middle(place):
+    box = place.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_the_series_of_a_study_are_beside_the_image_in_order_of_number(visitor, studies):
+    page = visitor.page
+    _series(page, studies["ideographs"], "CT")
+    expect(page.locator("[data-series]")).to_have_text(
+        [re.compile(text) for text in ("1 CT", "2 RTSTRUCT", "3 RTPLAN", "4 RTDOSE")]
+    )
+    expect(page.locator(".overlay.corner").first).to_contain_text("山田 太郎")
+    expect(page.locator(".overlay.corner").first).to_contain_text("H-3")
+    page.locator(".screen").press("4")
+    expect(page.locator("[data-dose]")).to_be_visible()
+    expect(page.locator("[data-series][aria-current]")).to_contain_text("RTDOSE")
+    page.keyboard.press("3")
+    expect(page.get_by_text("Thorax VMAT")).to_be_visible()
+    expect(
+        page.locator("dl.facts dd", has_text=re.compile(r"^\d{4}-\d\d-\d\d$")).first
+    ).to_be_visible()
+    with page.expect_download() as got:
+        page.click("text=Download series")
+    assert got.value.suggested_filename.endswith(".zip")
 
 
 def test_what_names_an_image_follows_the_image_shown(visitor, studies):
@@ -226,7 +265,7 @@ def test_what_names_an_image_follows_the_image_shown(visitor, studies):
     page.get_by_role("link", name="DICOM tags").click()
     expect(page).to_have_url(re.compile(f"/instances/{re.escape(uids[0])}/elements"))
     page.go_back()
-    expect(page.locator("[data-overlay]")).to_have_text("1 / 3")
+    expect(page.locator("[data-overlay]")).to_have_text("Image 1/3")
 
 
 def test_dragging_changes_the_window(visitor, studies):
@@ -252,13 +291,14 @@ def test_dose_structures_and_plan_are_readable(visitor, studies):
     _series(page, studies["script"], "RTDOSE")
     assert _picture(page)[0] == phantom.DOSE_EDGE
     expect(page.locator("[data-for=frame]")).to_have_text("2 of 3")
-    scale = page.locator("[data-values]").inner_text()
+    values = page.locator("dd", has=page.locator("[data-values]"))
+    scale = values.inner_text()
     assert scale.startswith("0 to ")
     assert scale.endswith(" Gy")
     page.locator(".screen").press("ArrowDown")
     expect(page.locator("[data-for=frame]")).to_have_text("3 of 3")
     expect(page.locator("[data-place]")).not_to_be_empty()
-    expect(page.locator("[data-values]")).to_have_text(scale)
+    expect(values).to_have_text(scale)
     expect(page.locator("[data-dose]")).to_contain_text("Gy")
     _series(page, studies["script"], "RTSTRUCT")
     expect(page.locator("tr", has_text="Spinal cord")).to_contain_text("ORGAN")
@@ -363,6 +403,23 @@ def test_configuration_is_checked_saved_and_rolled_back(visitor):
     page.click("button:has-text('Save')")
     expect(page.locator("[id='h-network.max_associations'] .error")).to_be_visible()
     assert visitor.complaints.pop().count("422")
+    folded = page.locator("[id='f-storage.max_object_bytes']")
+    expect(folded).to_be_hidden()
+    page.fill("#find", "largest pdu")
+    expect(page.locator(".setting:visible")).to_have_count(1)
+    page.fill("#find", "larger objects")
+    expect(folded).to_have_value("8 GiB")
+    for typed, told in (("much", "such as 8 GiB"), ("9 PiB", "to 64 GiB")):
+        page.fill("#find", "")
+        place.fill("25")
+        page.fill("#find", "larger objects")
+        folded.fill(typed)
+        page.click("button:has-text('Save')")
+        expect(folded).to_be_visible()
+        expect(folded).to_have_value(typed)
+        expect(page.locator("[id='h-storage.max_object_bytes'] .error")).to_contain_text(told)
+        assert visitor.complaints.pop().count("422")
+    folded.fill("8.6 GB")
     place.fill("25")
     page.fill("#comment", "more modalities")
     page.click("button:has-text('Save')")
@@ -370,6 +427,7 @@ def test_configuration_is_checked_saved_and_rolled_back(visitor):
     page.click("a:has-text('History')")
     expect(page.locator("tbody tr").first).to_contain_text("more modalities")
     expect(page.locator("tbody tr").first).to_contain_text("network.max_associations")
+    expect(page.locator("tbody tr").first).to_contain_text("8600000000")
     page.click("a:has-text('Roll back to 1')")
     page.click("button:has-text('Roll back')")
     expect(page.locator("[id='f-network.max_associations']")).to_have_value("10")
@@ -477,7 +535,7 @@ def test_clean_up_is_only_shown(visitor, running_suite):
     page = visitor.page
     before = running_suite.rows("SELECT count(*) AS n FROM studies")
     page.goto("/storage")
-    page.click("text=What would clean-up take?")
+    page.click("text=Clean-up preview")
     page.fill("#days", "1")
     page.click("button:has-text('Show')")
     expect(page.get_by_text("Nothing would be deleted")).to_be_visible()
@@ -736,7 +794,7 @@ def test_everything_works_without_javascript(browser, running_suite, studies):
     page.locator("tbody a").first.click()
     page.locator(".series > a", has_text="CT thorax").click()
     page.click("a:has-text('Next')")
-    expect(page.locator("[data-overlay]")).to_contain_text("3 / 3")
+    expect(page.locator("[data-overlay]")).to_contain_text("Image 3/3")
     page.goto("/ae-titles/new")
     page.fill("#f-ae_title", "PLAIN")
     page.click("button:has-text('Save')")

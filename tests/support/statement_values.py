@@ -278,6 +278,9 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
         for name in ("CONFLICTS", "OF_STUDY")
     },
     "draw_api.adapters.config_queries.PAGE": ({"before": 10},),
+    "draw_api.adapters.job_queries.NUMBERS": (
+        {"states": ["failed", "waiting"], "created_after": NOW - timedelta(days=7), "most": 500},
+    ),
     "draw_api.adapters.job_queries.JOBS": tuple(
         _UNFILTERED | each | age for each in _FILTERS for age in ({}, _OLDER)
     ),

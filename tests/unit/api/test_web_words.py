@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import BaseModel, Field
 
-from draw_api.handlers.web import forms, words
+from draw_api.handlers.web import forms, quantities, words
 from draw_api.handlers.web.navigation import place_of
 from draw_api.handlers.web.nodes import window_line, window_of
 from draw_api.handlers.web.pages import Frame, address
@@ -95,6 +95,43 @@ def test_no_link_leads_to_another_site(text):
 )
 def test_statuses_are_read_as_people_write_them(text, status):
     assert status_of(text) == status
+
+
+def test_how_long_ago_is_a_moment_for_those_without_a_script():
+    at = datetime(2026, 1, 2, 19, 30, tzinfo=UTC)
+    shown = words.ago(at)
+    assert shown == words.moment(at).unescape().replace("<time ", "<time data-ago ")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value", "again"),
+    [
+        ("8 GiB", "bytes", 8 * 1024**3, "8 GiB"),
+        ("8.6 GB", "bytes", 8_600_000_000, "8.6 GB"),
+        ("8,6gb", "bytes", 8_600_000_000, "8.6 GB"),
+        ("8589934592", "bytes", 8 * 1024**3, "8 GiB"),
+        ("8589934593", "bytes", 8 * 1024**3 + 1, "8589934593 B"),
+        ("16384 B", "bytes", 16384, "16 KiB"),
+        ("2 TB", "gb", 2000, "2 TB"),
+        ("100", "gb", 100, "100 GB"),
+        ("0", "gb", 0, "0 GB"),
+        ("2 min", "seconds", 120, "2 min"),
+        ("90", "seconds", 90, "90 s"),
+    ],
+)
+def test_quantities_are_read_and_written_with_their_unit(text, unit, value, again):
+    assert quantities.read_quantity(text, unit) == value
+    assert quantities.write_quantity(value, unit) == again
+    assert quantities.read_quantity(again, unit) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("", "bytes"), ("much", "bytes"), ("1.5 B", "bytes"), ("-1 GB", "bytes"), ("8 GX", "bytes"),
+     ("1 MB", "gb"), ("5 kg", "seconds"), ("1.2.3", "seconds"), ("٣ GB", "bytes")],
+)  # fmt: skip
+def test_what_is_no_quantity_is_none(text, unit):
+    assert quantities.read_quantity(text, unit) is None
 
 
 def test_moments_without_zone_are_utc():

@@ -70,6 +70,14 @@ JOBS: Final = text(
     """
 )
 JOB: Final = text(f"{COLUMNS} WHERE j.id = :id")
+NUMBERS: Final = text(
+    """
+    SELECT s.state, (SELECT count(*) FROM (SELECT FROM jobs j
+        WHERE j.state = s.state AND j.created_at > :created_after LIMIT :most) c) AS number
+    FROM unnest(CAST(:states AS text[])) AS s (state)
+    """
+)
+"""How many recent jobs there are in these states, up to a limit."""
 ATTEMPTS: Final = text("SELECT * FROM job_attempts WHERE job_id = :id ORDER BY number")
 STATE_FOR_UPDATE: Final = text("SELECT state FROM jobs WHERE id = :id FOR UPDATE")
 CANCEL: Final = text(
@@ -136,6 +144,11 @@ class PostgresJobRepository(JobRepository):
             (cursor_of(row), Job.model_validate({**row, "wait": wait_of(row)})) for row in rows
         ]
         return page_of(found, limit)
+
+    @override
+    def number(self, states: Sequence[str], since: datetime, most: int) -> dict[str, int]:
+        asked = {"states": list(states), "created_after": since, "most": most}
+        return {row.state: row.number for row in self._connection.execute(NUMBERS, asked)}
 
     @override
     def job(self, job_id: UUID) -> JobWithAttempts | None:

@@ -20,6 +20,41 @@ ACRONYMS: Final = {
     "c_echo": "C-ECHO", "c_store": "C-STORE", "c_find": "C-FIND", "c_move": "C-MOVE",
     "c_get": "C-GET",
 }  # fmt: skip
+UNITS: Final = {"bytes": "(bytes)", "gb": "(GB)", "seconds": "(s)"}
+"""Endings of the names of sizes and times, and how a label says it."""
+SELDOM_CHANGED: Final = frozenset(
+    {
+        "network.max_associations_per_address",
+        "network.max_associations_per_ae_title",
+        "network.reserved_associations",
+        "network.max_pdu_bytes",
+        "network.network_timeout_seconds",
+        "network.acse_timeout_seconds",
+        "network.dimse_timeout_seconds",
+        "network.max_connections",
+        "network.max_connections_per_address",
+        "network.trusted_proxies",
+        "network.tls.keep_plain_port",
+        "network.tls.client_ca_file",
+        "network.tls.client_certificates",
+        "storage.structure",
+        "storage.naming",
+        "storage.max_object_bytes",
+        "security.accept_user_identity",
+        "sop_classes.promiscuous",
+        "sop_classes.further",
+        "transfer_syntaxes.explicit_vr_big_endian",
+        "transfer_syntaxes.further",
+        "services.auto_start",
+        "query_retrieve.parallel_sub_associations",
+        "query_retrieve.stable_after_seconds",
+        "logging.connection_attempts",
+        "logging.received_files",
+        "logging.performance_metrics",
+        "handler.copy_to_folder",
+        "handler.celery_queue",
+    }
+)
 SECTION_TITLES: Final = {
     "sop_classes": "SOP classes",
     "services": "DIMSE services",
@@ -82,6 +117,18 @@ class ConfigField(Answer):
     effect: Literal["live", "rebind"] = Field(
         description="`live`: in force for the next association; `rebind`: the port is opened again"
     )
+    advanced: bool = Field(default=False, description="seldom changed: a form may fold it away")
+
+    @property
+    def unit(self) -> str:
+        """The unit of a size or a time: bytes, gb, seconds; empty for other settings."""
+        ending = self.path.rpartition("_")[2]
+        return ending if self.kind == "integer" and ending in UNITS else ""
+
+    @property
+    def label_without_unit(self) -> str:
+        """The label for values that are written with their unit."""
+        return self.label.removesuffix(UNITS[self.unit]).rstrip() if self.unit else self.label
 
 
 class ConfigSection(Answer):
@@ -178,6 +225,7 @@ def _field(path: str, name: str, schema: Mapping[str, Any], default: JsonValue) 
         choices=schema.get("enum", []),
         max_length=schema.get("maxLength"),
         effect="rebind" if schema.get("rebinds") else "live",
+        advanced=path in SELDOM_CHANGED,
     )
 
 

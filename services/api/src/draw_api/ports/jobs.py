@@ -1,6 +1,7 @@
 """Port of the jobs that the worker executes against remote nodes."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -24,6 +25,9 @@ class JobRepository(Protocol):
         self, state: str | None, node_id: int | None, cursor: str | None, limit: int
     ) -> Page[Job]:
         """Return a page of jobs, last created first."""
+
+    def number(self, states: Sequence[str], since: datetime, most: int) -> dict[str, int]:
+        """Return how many jobs created since then are in each state, each up to a limit."""
 
     def job(self, job_id: UUID) -> JobWithAttempts | None:
         """Return one job with its attempts."""

@@ -1,5 +1,7 @@
 """Creates, shows and cancels jobs."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +17,8 @@ from draw_shared.contracts.job import JobReadyV1
 from draw_shared.wording import message
 
 TEST_PRIORITY: Final = 1
+MAX_COUNTED: Final = 500
+"""Jobs of one state that are counted."""
 
 
 class JobService:
@@ -57,6 +61,10 @@ class JobService:
     ) -> Page[Job]:
         """Return a page of jobs, last created first."""
         return self._table.jobs(state, node_id, cursor, limit)
+
+    def number(self, states: Sequence[str], since: datetime) -> int:
+        """Return how many jobs created since then are in these states, up to some hundreds."""
+        return sum(self._table.number(states, since, MAX_COUNTED).values())
 
     def job(self, job_id: UUID) -> JobWithAttempts:
         """Return one job with all its attempts.

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.objects import by_number
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import (
     ON_A_PAGE,
@@ -190,7 +191,7 @@ def study(
     held = TransactionCriteria(uid=study_instance_uid, action="study.hold")
     view = StudyView(
         study=found,
-        series=sorted(series.items, key=_by_number),
+        series=sorted(series.items, key=by_number),
         hold=next(iter(work.transactions.transactions(held, None, 1).items), None)
         if found.held
         else None,
@@ -201,11 +202,6 @@ def study(
         nodes=[node for node in work.nodes.nodes(None, MAX_NODES).items if node.active],
     )
     return page(request, by, view)
-
-
-def _by_number(series: Series) -> tuple[bool, int]:
-    """Sort series as their modality numbered them; those without a number come last."""
-    return series.series_number is None, series.series_number or 0
 
 
 @router.post("/studies/{study_instance_uid}/send")

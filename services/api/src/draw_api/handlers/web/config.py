@@ -8,8 +8,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import FormField, error_of, lines
+from draw_api.handlers.web.languages import N_, _, gettext, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
+from draw_api.handlers.web.quantities import read_quantity, write_quantity
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -35,7 +37,17 @@ MayChangeConfiguration = Annotated[Principal, page_requires(Permission.CHANGE_CO
 
 REFERENCE: Final = reference()
 INPUTS: Final = {"boolean": "switch", "integer": "number", "list": "lines", "choice": "choice"}
-CHANGED_MEANWHILE: Final = "Somebody else has changed the configuration meanwhile. Reload it."
+CHANGED_MEANWHILE: Final = N_(
+    "Somebody else has changed the configuration meanwhile. Nothing was saved. What you typed is"
+    " still here; open the configuration in another tab to compare."
+)
+EXAMPLES: Final = {
+    "bytes": N_("Write a size such as 8 GiB, 8.6 GB or a number of bytes."),
+    "gb": N_("Write a size such as 500 GB or 2 TB, in whole GB."),
+    "seconds": N_("Write a time such as 30 s or 2 min, in whole seconds."),
+}
+"""What is said of a text that is no size or time, by the unit of the setting."""
+MAX_QUANTITY_LENGTH: Final = 40
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
@@ -47,6 +59,8 @@ class ShownField:
     field: FormField
     changed: bool
     """Whether the value differs from the default."""
+    default: str
+    """The default as people write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,26 @@ class ShownSection:
 
     section: ConfigSection
     fields: list[ShownField]
+
+    @property
+    def basic(self) -> list[ShownField]:
+        """The settings that are always shown."""
+        return [one for one in self.fields if not one.setting.advanced]
+
+    @property
+    def advanced(self) -> list[ShownField]:
+        """The settings that are folded away."""
+        return [one for one in self.fields if one.setting.advanced]
+
+    @property
+    def changed(self) -> int:
+        """How many of the folded settings differ from their defaults."""
+        return sum(one.changed for one in self.advanced)
+
+    @property
+    def open(self) -> bool:
+        """Whether a folded setting has a problem, so that it has to be seen."""
+        return any(one.field.error for one in self.advanced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +134,18 @@ def save(request: Request, act: ChangeConfigurationAct, work: InWork) -> Respons
     try:
         work.configuration.patch(act.by, patch, f'"{said_version}"', comment)
     except Invalid as error:
-        view = _view(version, _merge(current, sent), error.problems, comment=comment)
+        view = _view(
+            version, _merge(current, sent), error.problems, comment=comment, typed=act.form
+        )
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     except PreconditionFailed:
-        view = _view(version, _merge(current, sent), problem=CHANGED_MEANWHILE, comment=comment)
+        view = _view(
+            version,
+            _merge(current, sent),
+            problem=gettext(CHANGED_MEANWHILE),
+            comment=comment,
+            typed=act.form,
+        )
         return page(request, act.by, view, status=HTTPStatus.PRECONDITION_FAILED)
     return redirect("/config", "config-saved")
 
@@ -125,10 +167,12 @@ def ask_restore(
     earlier = work.configuration.version(version)
     current = work.configuration.current()
     view = ConfirmView(
-        title=f"Roll back to version {earlier.version}?",
-        text="Every setting becomes what it was then; the history keeps both. Where port, host,"
-        " AE title or TLS differ, the receiver opens its port again.",
-        button=f"Roll back to version {earlier.version}",
+        title=_("Roll back to version %(number)s?", number=earlier.version),
+        text=_(
+            "Every setting becomes what it was then; the history keeps both. Where port, host,"
+            " AE title or TLS differ, the receiver opens its port again."
+        ),
+        button=_("Roll back to version %(number)s", number=earlier.version),
         action=f"/config/history/{earlier.version}/restore",
         back="/config/history",
         fields=(("version", str(current.version)),),
@@ -139,8 +183,8 @@ def ask_restore(
 @router.post("/config/history/{version}/restore")
 def restore(act: ChangeConfigurationAct, work: InWork, version: Version) -> Response:
     """Put an earlier version in force again."""
-    said = whole_number(act.form.text("version"))
-    work.configuration.restore(act.by, version, None if said is None else etag(said))
+    seen = whole_number(act.form.text("version"))
+    work.configuration.restore(act.by, version, None if seen is None else etag(seen))
     return redirect("/config", "config-restored")
 
 
@@ -151,15 +195,20 @@ def _view(
     *,
     problem: str = "",
     comment: str = "",
+    typed: CheckedForm | None = None,
 ) -> ConfigView:
     sections = [
-        ShownSection(section, [_show_field(one, document, problems) for one in section.fields])
+        ShownSection(
+            section, [_show_field(one, document, problems, typed) for one in section.fields]
+        )
         for section in REFERENCE.sections
     ]
     known = {one.path for section in REFERENCE.sections for one in section.fields}
-    others = [p.message for p in problems if not any(_within(p.field, path) for path in known)]
+    others = [
+        said(p.message) for p in problems if not any(_within(p.field, path) for path in known)
+    ]
     if problems and not problem:
-        problem = "; ".join(["Some settings cannot be used.", *others])
+        problem = "; ".join([_("Some settings cannot be used."), *others])
     return ConfigView(version, sections, problem, comment)
 
 
@@ -168,40 +217,64 @@ def _within(field: str, path: str) -> bool:
 
 
 def _show_field(
-    setting: ConfigField, document: dict[str, Any], problems: tuple[FieldProblem, ...]
+    setting: ConfigField,
+    document: dict[str, Any],
+    problems: tuple[FieldProblem, ...],
+    typed: CheckedForm | None,
 ) -> ShownField:
     value = _at(document, setting.path)
-    default = setting.default
-    kind = INPUTS.get(setting.kind, "text")
+    kind = "text" if setting.unit else INPUTS.get(setting.kind, "text")
     shown = "\n".join(str(one) for one in value) if isinstance(value, list) else value
+    if setting.unit:
+        shown = typed.text(setting.path) if typed else write_quantity(value, setting.unit)
     field = FormField(
         name=setting.path,
-        label=setting.label,
+        label=gettext(setting.label_without_unit),
         kind=kind,
         value=shown if kind == "switch" else str(shown),
         help=_help(setting),
-        error=error_of(setting.path, problems),
-        minimum=setting.minimum,
-        maximum=setting.maximum,
-        longest=setting.max_length,
-        choices=[(one, one.replace("_", " ")) for one in setting.choices],
-        required=kind == "number",
+        error=_error(setting, value, problems),
+        minimum=None if setting.unit else setting.minimum,
+        maximum=None if setting.unit else setting.maximum,
+        longest=MAX_QUANTITY_LENGTH if setting.unit else setting.max_length,
+        choices=[(one, gettext(one.replace("_", " "))) for one in setting.choices],
+        required=kind == "number" or bool(setting.unit),
     )
-    return ShownField(setting, field, changed=value != default)
+    default = setting.default
+    return ShownField(setting, field, changed=value != default, default=_written(setting, default))
+
+
+def _error(setting: ConfigField, value: object, problems: tuple[FieldProblem, ...]) -> str:
+    """Return the problem of a setting; that of a size or a time in its own units."""
+    error = error_of(setting.path, problems)
+    if not error or not setting.unit:
+        return error
+    low, high = setting.minimum, setting.maximum
+    if isinstance(value, int) and low is not None and high is not None:
+        return _(
+            "Must be from %(low)s to %(high)s.",
+            low=write_quantity(low, setting.unit),
+            high=write_quantity(high, setting.unit),
+        )
+    return gettext(EXAMPLES[setting.unit])
+
+
+def _written(setting: ConfigField, value: object) -> str:
+    """Return a value of a setting as people write it."""
+    if isinstance(value, bool):
+        return _("on") if value else _("off")
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or _("none")
+    if isinstance(value, int):
+        return write_quantity(value, setting.unit) if setting.unit else str(value)
+    return str(value).replace("_", " ") or _("none")
 
 
 def _help(setting: ConfigField) -> str:
-    said = [setting.help] if setting.help else []
-    if setting.minimum is not None and setting.maximum is not None:
-        said.append(f"{setting.minimum} to {setting.maximum}")
+    told = gettext(setting.help) if setting.help else ""
     if setting.kind == "list":
-        said.append("one on a line")
-    elif setting.kind == "boolean":
-        said.append("default on" if setting.default else "default off")
-    elif setting.default:
-        said.append(f"default {setting.default}")
-    text = "; ".join(said)
-    return text[:1].upper() + text[1:]
+        told = f"{told}; {_('one on a line')}" if told else _("one on a line")
+    return told[:1].upper() + told[1:]
 
 
 def _read_values(form: CheckedForm) -> dict[str, Any]:
@@ -215,7 +288,8 @@ def _read_values(form: CheckedForm) -> dict[str, Any]:
             elif setting.kind == "list":
                 found[path] = lines(form.text(path))
             elif setting.kind == "integer":
-                number = whole_number(form.text(path))
+                text = form.text(path)
+                number = read_quantity(text, setting.unit) if setting.unit else whole_number(text)
                 found[path] = form.text(path) if number is None else number
             else:
                 found[path] = form.text(path)

@@ -1,6 +1,7 @@
 """The dashboard: what needs somebody, with the repair beside it, and how the suite is doing."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar, Final
@@ -14,9 +15,11 @@ from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
-from draw_api.models.activity import Throughput
-from draw_api.models.conflicts import ConflictCriteria
+from draw_api.models.activity import LastDay, LastReceived, Throughput
+from draw_api.models.archive import Study
+from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
 from draw_api.models.control import ServiceState
+from draw_api.models.failures import NotFound
 from draw_api.models.jobs import Job
 from draw_api.models.peers import RejectedPeer
 from draw_api.models.permissions import Permission
@@ -32,12 +35,15 @@ router = APIRouter(include_in_schema=False)
 
 MayReadStatus = Annotated[Principal, page_requires(Permission.READ_STATUS)]
 
-SHOWN: Final = 8
 DEAD: Final = (".dead", ".unroutable")
-DICOM: Final = tuple(kind for kind in TransactionKind if kind is not TransactionKind.MANAGEMENT)
 NEEDED: Final = 5
-"""Rejected peers, and jobs in each state, of which the first are shown."""
+"""Rejected peers, and jobs, of which the newest are shown."""
+MAX_REJECTED: Final = 100
+"""Rejected peers that are counted."""
 REJECTED_DAYS: Final = 1
+NAMED_STUDIES: Final = 3
+"""Studies with conflicts that are shown one by one, if there are no more."""
+NEWEST_CONFLICTS: Final = 50
 NEEDS_RETRY: Final = ("failed", "partial", "unproved", "waiting")
 FETCHING: Final = ("retrieve", "batch")
 """Kinds of jobs that can be retried with what they lack."""
@@ -45,8 +51,20 @@ RECENT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
+class ConflictingStudy:
+    """A study with images in conflict."""
+
+    study_instance_uid: str
+    study: Study | None
+    """None: nothing of it is in the index."""
+    reason: str
+    more: bool
+    """Whether it has conflicts for other reasons."""
+
+
+@dataclass(frozen=True, slots=True)
 class DashboardView(View):
-    """What an operator page_requires at first."""
+    """What an operator looks at first."""
 
     template: ClassVar[str] = "dashboard/detail.html.jinja"
     fragment: ClassVar[str] = "dashboard/_live.html.jinja"
@@ -55,26 +73,32 @@ class DashboardView(View):
     forecast: Forecast
     services: list[ServiceState]
     network: NetworkConfig
-    recent: list[Transaction]
+    day: LastDay
+    last_received: Sequence[LastReceived]
     jobs: list[Job]
-    """Those that have failed or wait, of the last days."""
+    """The newest of those that have failed or wait, of the last days."""
+    more_jobs: int
     rejected: list[RejectedPeer]
-    conflicts: bool
+    more_rejected: int
+    many_rejected: bool
+    """Whether there are more rejected peers than are counted."""
+    conflicts: list[ConflictingStudy]
+    """Empty if there are none, or more than are shown one by one."""
+    many_conflicts: bool
     last_stored: Transaction | None
     disabled_webhooks: int
     retried: ClassVar[tuple[str, ...]] = FETCHING
 
     @property
     def silent(self) -> list[tuple[str, str]]:
-        """The replicas that have gone without being told to, by service and name."""
+        """The replicas that have gone without being told to, by service and name; "": none."""
         found = [
             (str(service.service), replica.replica)
             for service in self.services
             for replica in service.replicas
             if replica.state == GONE
         ]
-        never = [(str(s.service), "no replica") for s in self.services if not s.replicas]
-        return [*found, *never]
+        return [*found, *((str(s.service), "") for s in self.services if not s.replicas)]
 
     @property
     def calm(self) -> bool:
@@ -83,6 +107,7 @@ class DashboardView(View):
             self.jobs
             or self.rejected
             or self.conflicts
+            or self.many_conflicts
             or self.dead
             or self.disabled_webhooks
             or self.silent
@@ -121,29 +146,63 @@ class DashboardView(View):
 
 
 def _look(work: UnitOfWork) -> DashboardView:
-    read = work.transactions.transactions
     stored = TransactionCriteria(
         kinds=(TransactionKind.C_STORE,), outcomes=(TransactionOutcome.SUCCESS,)
     )
     since = datetime.now(UTC) - RECENT
-    jobs = [
-        job
-        for state in NEEDS_RETRY
-        for job in work.jobs.jobs(state, None, None, NEEDED).items
-        if job.created_at > since
-    ]
+    jobs = sorted(
+        (
+            job
+            for state in NEEDS_RETRY
+            for job in work.jobs.jobs(state, None, None, NEEDED).items
+            if job.created_at > since
+        ),
+        key=lambda job: job.created_at,
+        reverse=True,
+    )[:NEEDED]
+    rejected = work.peers.rejected(REJECTED_DAYS, None, MAX_REJECTED)
+    conflicts = work.conflicts.conflicts(ConflictCriteria(), None, NEWEST_CONFLICTS)
+    conflicting = _conflicting_studies(work, conflicts.items)
+    few = conflicts.next_cursor is None and len(conflicting) <= NAMED_STUDIES
     return DashboardView(
         status=work.status.status(),
         forecast=work.activity.forecast(),
         services=work.control.services(),
         network=work.configuration.current().document.network,
-        recent=read(TransactionCriteria(kinds=DICOM), None, SHOWN).items,
+        day=work.activity.last_day(),
+        last_received=work.activity.last_received(),
         jobs=jobs,
-        rejected=work.peers.rejected(REJECTED_DAYS, None, NEEDED).items,
-        conflicts=bool(work.conflicts.conflicts(ConflictCriteria(), None, 1).items),
-        last_stored=next(iter(read(stored, None, 1).items), None),
+        more_jobs=max(0, work.jobs.number(NEEDS_RETRY, since) - NEEDED) if jobs else 0,
+        # In an order that stays while they come again: nothing moves below a pointer.
+        rejected=sorted(rejected.items[:NEEDED], key=lambda peer: peer.first_seen),
+        more_rejected=max(0, len(rejected.items) - NEEDED),
+        many_rejected=rejected.next_cursor is not None,
+        conflicts=conflicting if few else [],
+        many_conflicts=not few,
+        last_stored=next(iter(work.transactions.transactions(stored, None, 1).items), None),
         disabled_webhooks=work.webhooks.disabled(),
     )
+
+
+def _conflicting_studies(
+    work: UnitOfWork, conflicts: Sequence[ObjectConflict]
+) -> list[ConflictingStudy]:
+    """Return the studies of conflicts, the one with the newest first; some more than are shown."""
+    reasons: dict[str, list[str]] = {}
+    for found in conflicts:
+        uid = found.current_study_instance_uid or found.study_instance_uid
+        reasons.setdefault(uid, []).append(found.reason)
+    return [
+        ConflictingStudy(uid, _study(work, uid), of_it[0], more=len(set(of_it)) > 1)
+        for uid, of_it in list(reasons.items())[: NAMED_STUDIES + 1]
+    ]
+
+
+def _study(work: UnitOfWork, study_instance_uid: str) -> Study | None:
+    try:
+        return work.archive.study(study_instance_uid)
+    except NotFound:
+        return None
 
 
 @router.get("/")

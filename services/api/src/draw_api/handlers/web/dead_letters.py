@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
+from draw_api.handlers.web.languages import _
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
@@ -77,10 +78,12 @@ def replay(act: ManageDeadLettersAct, work: InWork, queue: Queue, key: Key) -> R
 def ask_discard(request: Request, by: MayManageDeadLetters, queue: Queue, key: Key) -> Response:
     """Ask for confirmation before a message is deleted."""
     view = ConfirmView(
-        title="Throw this message away?",
-        text="What it said is lost to its consumer. An object's event can be made again by"
-        " reindexing; a job is found in the database anyway.",
-        button="Throw it away",
+        title=_("Discard this message?"),
+        text=_(
+            "The message is lost to its consumer. The event of an image can be made again by"
+            " rebuilding the index; a job is found in the database anyway."
+        ),
+        button=_("Discard the message"),
         action=f"/dead-letters/{queue}/{key}/discard",
         back=f"/dead-letters/{queue}",
     )

@@ -1,18 +1,23 @@
 """The content of objects: the image viewer, pictures, elements, files."""
 
+import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
+from draw_api.handlers.web import words
+from draw_api.handlers.web.languages import N_
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
 from draw_api.handlers.web.visitor import page_requires
-from draw_api.handlers.work import InWork
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Series, Study
+from draw_api.models.conflicts import ConflictCriteria
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import (
     MAX_EDGE,
@@ -40,12 +45,18 @@ NO_PICTURE: Final = (
 """In the place of a picture that no object of a series has."""
 PRESETS: Final = {
     "CT": (
-        ("Soft tissue", 40, 400),
-        ("Lung", -600, 1500),
-        ("Bone", 400, 1800),
-        ("Brain", 40, 80),
+        (N_("Soft tissue"), 40, 400),
+        (N_("Lung"), -600, 1500),
+        (N_("Bone"), 400, 1800),
+        (N_("Brain"), 40, 80),
     ),
 }
+MAX_SERIES: Final = 500
+"""Series of a study that are read, and then ordered by number."""
+BESIDE: Final = 30
+"""Series that are offered before and after the one in view."""
+WITHOUT_PICTURE: Final = ("RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
+DICOM_DATE: Final = re.compile(r"\d{8}")
 Number = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Frame = Annotated[int, Query(ge=1, le=MAX_FRAMES)]
 
@@ -58,6 +69,10 @@ class SeriesView(View):
 
     study: Study
     series: Series
+    others: list[Series]
+    """The series of the study around this one, by number, this one among them."""
+    conflicts: bool
+    """Whether images of the study are in conflict."""
     slices: list[StoredSlice]
     position: int
     frame: int
@@ -65,6 +80,7 @@ class SeriesView(View):
     center: float | None
     width: float | None
     inverted: bool
+    without_picture: ClassVar[tuple[str, ...]] = WITHOUT_PICTURE
 
     @property
     def shown(self) -> StoredSlice:
@@ -75,6 +91,11 @@ class SeriesView(View):
     def steps(self) -> list[tuple[str, int, int | None]]:
         """Each object with its frames and its number, for the viewer's slider."""
         return [(one.sop_instance_uid, one.frames, one.instance_number) for one in self.slices]
+
+    @property
+    def dated(self) -> list[tuple[str, str]]:
+        """What the object says of itself, with dates as people write them."""
+        return [(name, _date_in_words(value)) for name, value in self.facts.facts]
 
     @property
     def presets(self) -> tuple[tuple[str, int, int], ...]:
@@ -129,6 +150,10 @@ def series(  # noqa: PLR0917 - query parameters, given by name
     view = SeriesView(
         study=study,
         series=found,
+        others=_others(work, found),
+        conflicts=bool(
+            work.conflicts.conflicts(ConflictCriteria(study_instance_uid), None, 1).items
+        ),
         slices=slices,
         position=position,
         frame=frame,
@@ -217,6 +242,32 @@ def download_series(
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{series_instance_uid}.zip"'},
     )
+
+
+def _others(work: UnitOfWork, shown: Series) -> list[Series]:
+    """Return a series among its neighbours."""
+    page_of_study = work.archive.series(shown.study_instance_uid, None, MAX_SERIES)
+    found = sorted(page_of_study.items, key=by_number)
+    uids = [one.series_instance_uid for one in found]
+    if shown.series_instance_uid not in uids:
+        return [shown, *found[: 2 * BESIDE]]
+    position = uids.index(shown.series_instance_uid)
+    return found[max(0, position - BESIDE) : position + BESIDE + 1]
+
+
+def by_number(series: Series) -> tuple[bool, int]:
+    """Sort series as their modality numbered them; those without a number come last."""
+    return series.series_number is None, series.series_number or 0
+
+
+def _date_in_words(value: str) -> str:
+    """Return a date of DICOM (PS3.5 6.2) as the language writes it; other values as they are."""
+    if DICOM_DATE.fullmatch(value):
+        try:
+            return words.day(date.fromisoformat(value))
+        except ValueError:
+            pass
+    return value
 
 
 def _middle(number: int) -> int:

@@ -236,7 +236,6 @@ NOTICES: Final = {
     "study-held": N_("The study is held: clean-up leaves it alone."),
     "study-released": N_("The study is released."),
     "study-deleted": N_("The study is deleted; its files go within seconds."),
-    "cleaned": N_("The clean-up has been done."),
     "webhook-added": N_("The webhook is added."),
     "webhook-saved": N_("The webhook is saved."),
     "webhook-removed": N_("The webhook is removed."),

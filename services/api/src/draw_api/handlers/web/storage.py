@@ -1,22 +1,28 @@
 """Storage: how full, how fast, by whom; preview of clean-up; hold and delete a study."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
+from draw_api.handlers.csv_cells import csv_of
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web import words
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.languages import _, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
-from draw_api.handlers.work import InWork
+from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
 from draw_api.models.archive import Study
 from draw_api.models.failures import Invalid
+from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.storage import (
     CleanUpPreview,
@@ -27,6 +33,7 @@ from draw_api.models.storage import (
     StorageUsage,
     StudyUsage,
 )
+from draw_api.services.storage import StorageService
 
 router = APIRouter(include_in_schema=False)
 
@@ -38,8 +45,32 @@ MayDeleteStudies = Annotated[Principal, page_requires(Permission.DELETE_STUDIES)
 DeleteStudiesAct = Annotated[SubmittedForm, form_requires(Permission.DELETE_STUDIES)]
 
 MAX_LISTED: Final = 10
+EXPORT_PAGE: Final = 1000
+MAX_EXPORTED: Final = 100_000
+"""Lines of a CSV file."""
+STUDY_COLUMNS: Final = (
+    "study_instance_uid",
+    "patient_id",
+    "patient_name",
+    "study_date",
+    "description",
+    "modalities",
+    "instances",
+    "size_bytes",
+    "held",
+    "last_received_at",
+)
+PATIENT_COLUMNS: Final = (
+    "patient_id",
+    "issuer_of_patient_id",
+    "name",
+    "studies",
+    "instances",
+    "size_bytes",
+)
 DAYS: Final = 30
 BAR_HEIGHT: Final = 60
+ListOfStorage = Callable[[StorageService, str | None, int], Page[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +127,18 @@ def storage(request: Request, by: MayReadStorage, work: InWork) -> Response:
     return page(request, by, view)
 
 
+@router.get("/storage/studies.csv", dependencies=[costs(RequestCost.DOWNLOADS)])
+def studies_csv(request: Request, _by: MayReadStorage) -> StreamingResponse:
+    """Return the largest studies as CSV."""
+    return _csv_response("studies", _rows(request, STUDY_COLUMNS, StorageService.studies))
+
+
+@router.get("/storage/patients.csv", dependencies=[costs(RequestCost.DOWNLOADS)])
+def patients_csv(request: Request, _by: MayReadStorage) -> StreamingResponse:
+    """Return the largest patients as CSV."""
+    return _csv_response("patients", _rows(request, PATIENT_COLUMNS, StorageService.patients))
+
+
 @router.get("/storage/clean-up", dependencies=[costs(RequestCost.SUMS)])
 def clean_up(
     request: Request,
@@ -123,11 +166,11 @@ def hold(
 ) -> Response:
     """Hold a study."""
     try:
-        said = validate_form(Hold, {"reason": act.form.text("reason")})
+        told = validate_form(Hold, {"reason": act.form.text("reason")})
     except Invalid as error:
         view = _hold_view(work.archive.study(study_instance_uid))
         return _ask_again(request, act, view, error)
-    work.storage.hold(act.by, study_instance_uid, said.reason)
+    work.storage.hold(act.by, study_instance_uid, told.reason)
     return redirect(f"/studies/{study_instance_uid}", "study-held")
 
 
@@ -152,24 +195,51 @@ def delete(
 ) -> Response:
     """Delete a study."""
     try:
-        said = validate_form(Hold, {"reason": act.form.text("reason")})
+        told = validate_form(Hold, {"reason": act.form.text("reason")})
     except Invalid as error:
         view = _delete_view(work.archive.study(study_instance_uid))
         return _ask_again(request, act, view, error)
-    work.storage.delete(act.by, study_instance_uid, said.reason)
+    work.storage.delete(act.by, study_instance_uid, told.reason)
     return redirect("/studies", "study-deleted")
+
+
+def _csv_response(name: str, rows: Iterator[str]) -> StreamingResponse:
+    return StreamingResponse(
+        rows,
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="storage-{name}.csv"'},
+    )
+
+
+def _rows(request: Request, columns: tuple[str, ...], listed: ListOfStorage) -> Iterator[str]:
+    """Yield a list in pieces, each read in its own transaction, up to a limit."""
+    factory: WorkFactory = request.app.state.work
+    yield csv_of([columns])
+    cursor, left = None, MAX_EXPORTED
+    while left > 0:
+        with factory() as work:
+            found = listed(work.storage, cursor, EXPORT_PAGE)
+        yield csv_of([[_cell(item, name) for name in columns] for item in found.items])
+        cursor, left = found.next_cursor, left - EXPORT_PAGE
+        if cursor is None:
+            return
+
+
+def _cell(item: BaseModel, name: str) -> object:
+    value = getattr(item, name)
+    return " ".join(value) if isinstance(value, list) else value
 
 
 def _hold_view(study: Study) -> ConfirmView:
     here = f"/studies/{study.study_instance_uid}"
     return ConfirmView(
-        title="Hold this study?",
-        text="Clean-up skips it, and nobody can delete it until it is released.",
-        button="Hold the study",
+        title=_("Hold this study?"),
+        text=_("Clean-up skips it, and nobody can delete it until it is released."),
+        button=_("Hold the study"),
         action=f"{here}/hold",
         back=here,
         about=_about(study),
-        reason="Reason (recorded in the transaction log; do not name the patient)",
+        reason=_("Reason (recorded in the transaction log; do not name the patient)"),
         danger=False,
     )
 
@@ -177,38 +247,40 @@ def _hold_view(study: Study) -> ConfirmView:
 def _delete_view(study: Study) -> ConfirmView:
     here = f"/studies/{study.study_instance_uid}"
     return ConfirmView(
-        title="Delete this study permanently?",
-        text="The study is removed from the archive and from the disk, with every copy and version"
-        " of its images, and with images that were received and are not indexed yet. This cannot"
-        " be undone; rebuilding the index does not bring it back.",
-        button="Delete the study",
+        title=_("Delete this study permanently?"),
+        text=_(
+            "The study is removed from the archive and from the disk, with every copy and version"
+            " of its images, and with images that were received and are not indexed yet. This"
+            " cannot be undone; rebuilding the index does not bring it back."
+        ),
+        button=_("Delete the study"),
         action=f"{here}/delete",
         back=here,
         about=_about(study),
-        reason="Reason (recorded in the transaction log; do not name the patient)",
+        reason=_("Reason (recorded in the transaction log; do not name the patient)"),
     )
 
 
 def _about(study: Study) -> tuple[tuple[str, str], ...]:
     """Return words that identify a study to a person."""
     patient = study.patient
-    born = f", born {words.day(patient.birth_date)}" if patient.birth_date else ""
-    images = "image" if study.instance_count == 1 else "images"
-    contents = (
-        f"{', '.join(study.modalities)}, {words.count(study.series_count)} series,"
-        f" {words.count(study.instance_count)} {images}, {words.size(study.size_bytes)}"
-    )
     return (
-        ("Patient", f"{words.person(patient.name) or 'No name'}{born}"),
-        ("Patient ID", patient.patient_id or words.NIL),
-        ("Study", f"{words.day(study.study_date)} {study.description}".strip()),
-        ("Accession number", study.accession_number or words.NIL),
-        ("Contents", contents),
+        (_("Patient"), words.person(patient.name) or _("No name")),
+        (_("Born"), words.day(patient.birth_date)),
+        (_("Patient ID"), patient.patient_id or words.NIL),
+        (_("Study"), f"{words.day(study.study_date)} {study.description}".strip()),
+        (_("Modalities"), ", ".join(study.modalities) or words.NIL),
+        (_("Accession number"), study.accession_number or words.NIL),
+        (_("Series"), words.count(study.series_count)),
+        (_("Images"), words.count(study.instance_count)),
+        (_("Size"), words.size(study.size_bytes)),
     )
 
 
 def _ask_again(request: Request, act: SubmittedForm, view: ConfirmView, error: Invalid) -> Response:
     """Return the question with the typed reason and its problem."""
-    problem = "; ".join(f"It {found.message}." for found in error.problems)
+    problem = "; ".join(
+        _("It %(problem)s.", problem=said(found.message)) for found in error.problems
+    )
     again = replace(view, typed=act.form.text("reason"), problem=problem)
     return page(request, act.by, again, status=HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -126,7 +126,7 @@ def moment(value: datetime | str | None) -> Markup:
 
 def ago(value: datetime | str | None) -> Markup:
     """Return a `<time>` as `moment`; the page's script says how long ago, and when on hover."""
-    return Markup(moment(value).replace("<time ", "<time data-ago ", 1))  # noqa: S704 - our own
+    return Markup(str(moment(value)).replace("<time ", "<time data-ago ", 1))  # noqa: S704 - our own
 
 
 def day(value: date | None) -> str:

@@ -1,4 +1,4 @@
-// Objects received per minute in the last hour.
+// Images received per minute in the last hour.
 (() => {
   "use strict";
   const MINUTES = 60;
@@ -6,7 +6,11 @@
   const place = document.querySelector("[data-chart]");
   if (!place || !window.uPlot) return;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const language = document.documentElement.lang;
   const clock = (seconds) => new Date(seconds * 1000).toTimeString().slice(0, 5);
+  const number = (value, digits = 0) => value.toLocaleString(language, { maximumFractionDigits: digits });
+  // Images are whole: an axis of few has no fractions.
+  const whole = (value) => (Number.isInteger(value) ? number(value) : "");
   let chart = null;
 
   function series(minutes) {
@@ -30,11 +34,11 @@
       padding: [8, 4, 0, 0],
       cursor: { y: false },
       scales: { y: { range: (u, min, max) => [0, Math.max(10, max * 1.1)] }, mb: { range: (u, min, max) => [0, Math.max(1, max * 1.1)] } },
-      axes: [{ ...axis, size: 28, values: (u, vs) => vs.map(clock) }, { ...axis, size: 46 }, { ...axis, scale: "mb", side: 1, size: 60, grid: { show: false }, values: (u, vs) => vs.map((v) => `${v} MB`) }],
+      axes: [{ ...axis, size: 28, values: (u, vs) => vs.map(clock) }, { ...axis, size: 46, values: (u, vs) => vs.map(whole) }, { ...axis, scale: "mb", side: 1, size: 64, grid: { show: false }, values: (u, vs) => vs.map((v) => `${number(v, 2)} MB`) }],
       series: [
-        { label: "Minute", value: (u, v) => (v == null ? "–" : clock(v)) },
-        { label: "Objects", stroke: colour("--accent"), fill: colour("--accent-soft"), width: 2, paths: uPlot.paths.stepped({ align: 1 }) },
-        { label: "MB", scale: "mb", stroke: colour("--muted"), dash: [4, 3], width: 1.5, paths: uPlot.paths.stepped({ align: 1 }), value: (u, v) => (v == null ? "–" : v.toFixed(1)) },
+        { label: place.dataset.minute, value: (u, v) => (v == null ? "–" : clock(v)) },
+        { label: place.dataset.images, value: (u, v) => (v == null ? "–" : number(v)), stroke: colour("--accent"), fill: colour("--accent-soft"), width: 2, paths: uPlot.paths.stepped({ align: 1 }) },
+        { label: "MB", scale: "mb", stroke: colour("--muted"), dash: [4, 3], width: 1.5, paths: uPlot.paths.stepped({ align: 1 }), value: (u, v) => (v == null ? "–" : number(v, 1)) },
       ],
     };
   }

@@ -2,6 +2,13 @@
 // names an image on the page, its links and the address follow the image that is shown.
 (() => {
   "use strict";
+  const rail = [...document.querySelectorAll("[data-series]")];
+  rail.find((link) => link.hasAttribute("aria-current"))?.scrollIntoView({ block: "nearest" });
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+    rail[Number(event.key) - 1]?.click();
+  });
+
   const form = document.querySelector("[data-viewer]");
   if (!form) return;
   const steps = JSON.parse(form.dataset.steps);
@@ -10,6 +17,10 @@
   const screen = form.querySelector(".screen");
   const field = (name) => form.elements[name];
   const number = (name) => (!field(name) || field(name).value === "" ? null : Number(field(name).value));
+  const said = form.dataset;
+  const fill = (text, values) => text.replace(/NUMBER|ALL|FRAMES?|LOW|HIGH|UID/g, (name) => values[name] ?? name);
+  const language = document.documentElement.lang;
+  const short = (value) => Number(value.toPrecision(5)).toLocaleString(language, { useGrouping: false, maximumFractionDigits: 5 });
   const everywhere = (selector, act) => document.querySelectorAll(selector).forEach(act);
   let touched = new URLSearchParams(location.search).has("center");
   let busy = false;
@@ -21,13 +32,13 @@
   const frames = () => steps[object() - 1][1];
 
   function asked() {
-    const said = new URLSearchParams({ frame: field("frame").value });
+    const wish = new URLSearchParams({ frame: field("frame").value });
     if (touched && number("center") !== null && number("width") !== null) {
-      said.set("center", field("center").value);
-      said.set("width", field("width").value);
+      wish.set("center", field("center").value);
+      wish.set("width", field("width").value);
     }
-    if (field("inverted")?.checked) said.set("inverted", "true");
-    return said;
+    if (field("inverted")?.checked) wish.set("inverted", "true");
+    return wish;
   }
 
   // One picture at a time: while one is on its way only the last wish is remembered.
@@ -36,12 +47,14 @@
     frame.max = frames();
     if (Number(frame.value) > frames()) frame.value = frames();
     form.querySelector("[data-frames]").hidden = frames() === 1;
-    const say = (name, text) => { const out = form.querySelector(`[data-for="${name}"]`); if (out) out.textContent = text; };
-    say("object", `${object()} of ${steps.length}`);
-    say("frame", `${frame.value} of ${frames()}`);
+    const say = (name, NUMBER, ALL) => { const out = form.querySelector(`[data-for="${name}"]`); if (out) out.textContent = fill(said.of, { NUMBER, ALL }); };
+    say("object", object(), steps.length);
+    say("frame", frame.value, frames());
     form.querySelector("[data-overlay]").textContent =
-      `${object()} / ${steps.length}` + (frames() > 1 ? `, frame ${frame.value} / ${frames()}` : "");
-    screen.setAttribute("aria-label", `Image ${object()} of ${steps.length}, frame ${frame.value} of ${frames()}. ${form.dataset.hint}`);
+      fill(said.image, { NUMBER: object(), ALL: steps.length }) +
+      (frames() > 1 ? `, ${fill(said.frame, { NUMBER: frame.value, ALL: frames() })}` : "");
+    const spoken = { NUMBER: object(), ALL: steps.length, FRAME: frame.value, FRAMES: frames() };
+    screen.setAttribute("aria-label", `${fill(said.spoken, spoken)} ${said.hint}`);
     name();
     wanted = `/instances/${uid()}/picture?${asked()}`;
     if (!busy) load();
@@ -56,7 +69,7 @@
     });
     everywhere("[data-uid] [data-copy]", (copy) => {
       copy.dataset.copy = uid();
-      copy.setAttribute("aria-label", `Copy ${uid()}`);
+      copy.setAttribute("aria-label", fill(said.copyText, { UID: uid() }));
     });
     everywhere("[data-number]", (out) => { out.textContent = steps[object() - 1][2] ?? "–"; });
     everywhere("[data-tags]", (link) => { link.href = `/instances/${uid()}/elements`; });
@@ -65,6 +78,8 @@
       if (Number(row.dataset.row) === object()) row.setAttribute("aria-current", "true");
       else row.removeAttribute("aria-current");
     });
+    const window = form.querySelector("[data-window-said]");
+    if (window && number("center") !== null) window.textContent = `W ${short(number("width"))} L ${short(number("center"))}`;
     const range = form.querySelector("[data-dose]");
     if (range && number("center") !== null) {
       const low = number("center") - number("width") / 2;
@@ -75,9 +90,9 @@
 
   // Once somebody rests on an image: its address, its values and where it lies.
   async function follow() {
-    const said = asked();
-    said.set("object", object());
-    history.replaceState(history.state, "", `${location.pathname}?${said}`);
+    const shown = asked();
+    shown.set("object", object());
+    history.replaceState(history.state, "", `${location.pathname}?${shown}`);
     const now = uid(), frame = field("frame").value;
     const answer = await fetch(`/api/v1/instances/${now}/facts?frame=${frame}`).catch(() => null);
     if (!answer?.ok || now !== uid() || frame !== field("frame").value) return;
@@ -86,10 +101,11 @@
     if (!touched && field("center") && facts.center !== null) {
       field("center").value = facts.center;
       field("width").value = facts.width;
+      name();
     }
     const values = form.querySelector("[data-values]");
-    if (values) values.textContent = `${Number(facts.low.toPrecision(5))} to ${Number(facts.high.toPrecision(5))} ${facts.unit}`;
-    const place = [facts.location, facts.thickness_mm !== null ? `thickness ${facts.thickness_mm} mm` : ""];
+    if (values) values.textContent = fill(said.span, { LOW: short(facts.low), HIGH: short(facts.high) });
+    const place = [facts.location, facts.thickness_mm !== null ? fill(said.thickness, { NUMBER: short(facts.thickness_mm) }) : ""];
     form.querySelector("[data-place]").textContent = place.filter(Boolean).join(", ");
     form.querySelectorAll("[data-edge]").forEach((letter, index) => { letter.textContent = facts.edges[index] ?? ""; });
   }
@@ -137,7 +153,11 @@
     show();
   });
   screen.addEventListener("keydown", (event) => {
-    const by = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "i") form.querySelector("#inverted")?.click();
+    if (event.key === "r") form.querySelector("[data-reset]").click();
+    const all = Math.max(steps.length, frames());
+    const by = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -all, End: all }[event.key];
     if (!by) return;
     event.preventDefault();
     step(by);
