@@ -535,6 +535,11 @@ def test_clean_up_is_only_shown(visitor, running_suite):
     page = visitor.page
     before = running_suite.rows("SELECT count(*) AS n FROM studies")
     page.goto("/storage")
+    listed = page.locator("tr", has=page.locator("a[href$='/hold']")).first
+    expect(listed).to_contain_text(re.compile(r"\d{4}-\d\d-\d\d"))
+    with page.expect_download() as got:
+        page.locator("a[href='/storage/studies.csv']").click()
+    assert got.value.path().read_text("utf-8").startswith("study_instance_uid,patient_id")
     page.click("text=Clean-up preview")
     page.fill("#days", "1")
     page.click("button:has-text('Show')")
@@ -567,6 +572,13 @@ def test_the_dashboard_refreshes_until_switched_off(visitor, running_suite):
         assert {made.send_c_store(one).Status for one in objects} == {0}
     expect(tile).not_to_have_text(before, timeout=LIVE)
     assert page.locator("#flow canvas").count() == 1
+    day = page.get_by_role("region", name="Last 24 hours")
+    expect(day.locator(".tile", has_text="Stored").locator("dd")).not_to_have_text(re.compile("^0"))
+    expect(day.locator(".tile", has_text="Transfer rate")).to_contain_text("B/s")
+    last = page.locator("table.last tr", has=page.locator("th", has_text=re.compile("^CT$")))
+    expect(last).to_contain_text("TESTER", timeout=LIVE)
+    expect(last.locator("time")).to_have_text(re.compile("ago|now"))
+    expect(last.locator("time")).to_have_attribute("title", re.compile(r"\d\d:\d\d:\d\d"))
     page.uncheck("#auto")
     expect(page.locator("[data-live-dot].on")).to_have_count(0)
     page.reload()
