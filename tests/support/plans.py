@@ -17,7 +17,7 @@ from support import service_finder
 
 LARGE = (
     "patients", "studies", "series", "instances", "instance_conflicts", "changes",
-    "file_deletions", "stated_persons",
+    "file_deletions", "stated_persons", "study_words",
     "tombstones", "transactions", "jobs", "job_attempts", "retrieve_items", "queries",
     "query_results", "webhook_deliveries", "batch_query_lines", "batch_query_answers",
 )  # fmt: skip

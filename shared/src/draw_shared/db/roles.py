@@ -99,6 +99,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "studies": "SUD",
         "series": "SUD",
         "instances": "SD",
+        "study_words": "S",
         "index_totals": "SIU",
         "instance_conflicts": "SUD",
         "reception_days": "S",

@@ -137,6 +137,7 @@ class PatientRow(SQLModel, table=True):
         _trigrams("ix_patients_name_search_trigrams", "name_search"),
         _trigrams("ix_patients_patient_id_trigrams", "patient_id"),
         Index("ix_patients_size_bytes", "size_bytes", "id"),
+        Index("ix_patients_name_search_id", "name_search", "id"),
         Index("ix_patients_ambiguous", "id", postgresql_where=text("ambiguous")),
     )
 
@@ -145,7 +146,7 @@ class PatientRow(SQLModel, table=True):
     issuer_of_patient_id: str = Field(default="", sa_column=_exact())
     unidentified_study_uid: str = Field(default="", sa_column=_exact())
     name: str = Field(default="", sa_column=_plain())
-    name_search: str = Field(default="", sa_column=_exact(index=True))
+    name_search: str = Field(default="", sa_column=_exact())
     birth_date: date | None = Field(default=None, sa_column=Column(Date, index=True))
     sex: str = Field(default="", sa_column=_exact())
     attributes: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
@@ -178,6 +179,12 @@ class StatedPersonRow(SQLModel, table=True):
     sex: str = Field(default="", sa_column=_exact())
 
 
+STUDIED_AT: Final = (
+    "coalesce(study_date + coalesce(study_time, '00:00:00'::time), '-infinity'::timestamp)"
+)
+"""When a study was made, for lists in that order; before all others if it does not say so."""
+
+
 class StudyRow(SQLModel, table=True):
     """One study; counts and modalities are those of its current objects."""
 
@@ -187,6 +194,9 @@ class StudyRow(SQLModel, table=True):
         Index("ix_studies_modalities", "modalities", postgresql_using="gin"),
         Index("ix_studies_last_received_at", "last_received_at"),
         Index("ix_studies_size_bytes", "size_bytes", "id"),
+        Index("ix_studies_studied_at", text(STUDIED_AT), "id"),
+        Index("ix_studies_description_search_id", "description_search", "id"),
+        Index("ix_studies_held", "id", postgresql_where=text("held")),
         Index(
             "ix_studies_unsettled", "last_received_at", postgresql_where=text("stable_at IS NULL")
         ),
@@ -220,6 +230,24 @@ class StudyRow(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
     last_received_at: datetime = Field(default_factory=_now, sa_column=_moment())
     stable_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class StudyWordsRow(SQLModel, table=True):
+    """The words by which people look for a study, each after a space; triggers keep them.
+
+    They are in names of its patient and of whom else its objects name, in Patient ID, accession
+    number (both also without punctuation) and description.
+    """
+
+    __tablename__ = "study_words"
+    __table_args__ = (_trigrams("ix_study_words_trigrams", "words"),)
+
+    study_pk: int = Field(
+        sa_column=Column(
+            ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+        )
+    )
+    words: str = Field(default="", sa_column=_exact())
 
 
 class SeriesRow(SQLModel, table=True):

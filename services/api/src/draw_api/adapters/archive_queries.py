@@ -1,16 +1,22 @@
 """Reads patients, studies, series and instances from PostgreSQL.
 
-Lists use keyset pagination on the identity column: every page costs the same, however far down.
+Lists use keyset pagination: every page costs the same, however far down. A list with criteria reads
+the next `WINDOW` rows of its order first. What is common is found there. What is not is rare enough
+that all of it can be looked up by its indexes, and counted.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     BigInteger,
     ColumnElement,
+    DateTime,
     Executable,
     Label,
     RowMapping,
@@ -21,10 +27,13 @@ from sqlalchemy import (
     cast,
     exists,
     func,
+    literal,
+    literal_column,
     not_,
     or_,
     select,
-    union,
+    text,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import array
 from sqlmodel import Session, col
@@ -32,6 +41,8 @@ from typing_extensions import override
 
 from draw_api.models.archive import (
     Instance,
+    ListOrder,
+    Matches,
     Patient,
     PatientCriteria,
     Series,
@@ -40,7 +51,8 @@ from draw_api.models.archive import (
     StudyCriteria,
     StudyPatient,
 )
-from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
+from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
+from draw_api.models.texts import whole_number
 from draw_api.ports.archive import ArchiveRepository
 from draw_shared.contracts.instance import instance_event_id
 from draw_shared.db import tables
@@ -51,13 +63,23 @@ S: Final = tables.StudyRow
 R: Final = tables.SeriesRow
 I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
 N: Final = tables.StatedPersonRow
+W: Final = tables.StudyWordsRow
+C: Final = tables.InstanceConflictRow
 
+WINDOW: Final = 2000
+"""How many rows of a list are read before its criteria are looked up in indexes."""
 MAX_WORDS: Final = 5
 MIN_INFIX_LENGTH: Final = 3
 """Letters of a word that is looked for anywhere: a trigram has three."""
-MAX_RARE: Final = 10_000
-"""With fewer matching studies, all are examined."""
-FEW_DAYS: Final = timedelta(days=31)
+MIN_IDENTIFIER_LENGTH: Final = 4
+PUNCTUATION: Final = re.compile(r"[\W_]+")
+MAX_COUNTED: Final = 20_000
+"""How many rows of a list are looked up in indexes, counted and sorted."""
+MAX_CONFLICTS: Final = 2000
+"""Conflicts among whose studies is searched: the newest ones."""
+KEPT_MOMENT: Final = re.compile(r"([0-9-]{10} [0-9:]{8})(\.[0-9]{0,6})?", re.ASCII)
+KEPT_OF_KEY: Final = 24
+"""Letters of a sort key in a cursor, in case its row is deleted meanwhile."""
 MAX_PERSONS: Final = 10
 NOBODY: Final = {"name": "", "birth_date": None, "sex": ""}
 
@@ -83,6 +105,105 @@ INSTANCE_COLUMNS: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Sort keys of a list before the identity column, and what they are in SQL."""
+
+    keys: tuple[Any, ...] = ()
+    kinds: tuple[Any, ...] = ()
+    of_patient: bool = False
+    """Whether studies need their patient for it."""
+
+
+# As in the index: with parameters in it, PostgreSQL would take it for another expression.
+STUDIED_AT: Final[ColumnElement[Any]] = literal_column(tables.STUDIED_AT)
+STUDY_ORDERS: Final = {
+    "received": _Order(),
+    "study_date": _Order((STUDIED_AT,), (DateTime(),)),
+    "description": _Order((col(S.description_search),), (Text(),)),
+    "size": _Order((col(S.size_bytes),), (BigInteger(),)),
+    "patient": _Order((col(P.name_search), col(P.id)), (Text(), BigInteger()), of_patient=True),
+}
+PATIENT_ORDERS: Final = {
+    "received": _Order(),
+    "patient": _Order((col(P.name_search),), (Text(),)),
+    "size": _Order((col(P.size_bytes),), (BigInteger(),)),
+}
+TOTALS: Final = text("SELECT number, size_bytes FROM index_totals WHERE kind = 'studies'")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """One list: its rows, its order, and what its criteria need."""
+
+    of: type[tables.PatientRow | tables.StudyRow]
+    order: _Order
+    descending: bool
+    near: list[ColumnElement[bool]]
+    """The conditions as they are asked of one row after the other."""
+    everywhere: list[ColumnElement[bool]]
+    """The same as they are looked up in indexes."""
+    joined: frozenset[Any] = frozenset()
+    """Tables that the conditions need beside the list's own."""
+    exact: bool = False
+    """Whether a condition names few rows by an index, so that nothing is read before it."""
+
+    def columns(self) -> list[Any]:
+        """Return the columns by which rows are ordered and counted."""
+        keys = [key.label(f"key_{n}") for n, key in enumerate(self.order.keys)]
+        return [*keys, col(self.of.id), col(self.of.size_bytes).label("size_bytes")]
+
+    def select(self, joined: frozenset[Any]) -> Select[Any]:
+        """Return the list's rows, without conditions."""
+        query = select(*self.columns()).select_from(self.of)
+        if P in joined and self.of is not P:
+            query = query.join(P, col(P.id) == col(S.patient_pk))
+        if W in joined:
+            query = query.join(W, col(W.study_pk) == col(S.id))
+        return query
+
+    def holds(self, key: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Return the conditions for one row, which PostgreSQL then looks up by its identity."""
+        rows = select(literal(1)).select_from(self.of)
+        if P in self.joined and self.of is not P:
+            rows = rows.join(P, col(P.id) == col(S.patient_pk))
+        if W in self.joined:
+            rows = rows.join(W, col(W.study_pk) == col(S.id))
+        # With an offset PostgreSQL does not turn the question round.
+        return rows.where(col(self.of.id) == key, *self.near).offset(0).exists()
+
+    def needed(self) -> frozenset[Any]:
+        """Return the tables that order and conditions need."""
+        return self.joined | (frozenset({P}) if self.order.of_patient else frozenset())
+
+    def sorted(
+        self, query: Select[Any], after: tuple[Any, ...] | None, found: CTE | None = None
+    ) -> Select[Any]:
+        """Return the rows after these keys, in the list's order."""
+        keys = (
+            [*self.order.keys, col(self.of.id)]
+            if found is None
+            else [*(found.c[f"key_{n}"] for n in range(len(self.order.keys))), found.c.id]
+        )
+        if after is not None:
+            kinds = (*self.order.kinds, BigInteger())
+            values = [
+                cast(literal(str(value), Text()), kind)
+                for value, kind in zip(after, kinds, strict=True)
+            ]
+            # The keys of the first table alone are what an index knows.
+            pairs = [(keys, values)]
+            if self.order.of_patient:
+                pairs.append((keys[:2], values[:2]))
+            for number, (these, those) in enumerate(pairs):
+                left, right = tuple_(*these), tuple_(*those)
+                if number:
+                    query = query.where(left <= right if self.descending else left >= right)
+                else:
+                    query = query.where(left < right if self.descending else left > right)
+        return query.order_by(*(key.desc() if self.descending else key.asc() for key in keys))
+
+
 class PostgresArchiveRepository(ArchiveRepository):
     """The index, read within one transaction."""
 
@@ -90,16 +211,18 @@ class PostgresArchiveRepository(ArchiveRepository):
         self._connection = session.connection()
 
     @override
-    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
-        query = _matching_patients(_patients(criteria.name), criteria.patient_id, criteria.name)
-        if criteria.ambiguous is not None:
-            query = query.where(col(P.ambiguous) if criteria.ambiguous else not_(col(P.ambiguous)))
-        query = query.order_by(col(P.id).desc()).limit(limit + 1)
-        if cursor is not None:
-            query = query.where(col(P.id) < _key(cursor))
-        return page_of(
-            [(_cursor(row), Patient.model_validate(row)) for row in self._rows(query)], limit
+    def patients(
+        self, criteria: PatientCriteria, order: ListOrder, cursor: str | None, limit: int
+    ) -> Matches[Patient]:
+        listing = _Listing(
+            P,
+            PATIENT_ORDERS.get(order.sort, PATIENT_ORDERS["received"]),
+            order.descending,
+            _patient_conditions(criteria, near=True),
+            _patient_conditions(criteria, near=False),
         )
+        query = _patients(criteria.name)
+        return self._matches(listing, query, cursor, limit, Patient.model_validate)
 
     @override
     def patient(self, patient_key: int) -> Patient | None:
@@ -107,44 +230,131 @@ class PostgresArchiveRepository(ArchiveRepository):
         return None if row is None else Patient.model_validate(row)
 
     @override
-    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
-        last_first = col(S.id).desc()
-        if _few_days(criteria):
-            # In one statement with the order, PostgreSQL would rather read all studies backwards
-            # until it has a page.
-            asked = self._searched(_matching_studies(_study_ids(), criteria), criteria.search)
-            few = asked.cte("few").prefix_with("MATERIALIZED")
-            page = select(few.c.id).order_by(few.c.id.desc()).limit(limit + 1)
-            if cursor is not None:
-                page = page.where(few.c.id < _key(cursor))
-            query = _studies(criteria.patient_name).where(col(S.id).in_(page)).order_by(last_first)
-        else:
-            query = _matching_studies(_studies(criteria.patient_name), criteria)
-            query = self._searched(query, criteria.search)
-            query = query.order_by(last_first).limit(limit + 1)
-            if cursor is not None:
-                query = query.where(col(S.id) < _key(cursor))
-        return page_of([(_cursor(row), _study(row)) for row in self._rows(query)], limit)
+    def studies(
+        self, criteria: StudyCriteria, order: ListOrder, cursor: str | None, limit: int
+    ) -> Matches[Study]:
+        near, joined = _study_conditions(criteria, near=True)
+        everywhere, _ = _study_conditions(criteria, near=False)
+        exact = (criteria.patient_key, criteria.study_instance_uid, criteria.accession_number)
+        listing = _Listing(
+            S,
+            STUDY_ORDERS.get(order.sort, STUDY_ORDERS["received"]),
+            order.descending,
+            near,
+            everywhere,
+            joined,
+            exact=any(exact),
+        )
+        query = _studies(criteria.patient_name)
+        found = self._matches(listing, query, cursor, limit, _study)
+        if near:
+            return found
+        sums = self._connection.execute(TOTALS).first()
+        number, size_bytes = (sums.number, sums.size_bytes) if sums else (0, 0)
+        return Matches(found.page, int(number), int(size_bytes))
 
-    def _searched(self, query: Select[Any], search: str) -> Select[Any]:
-        """Add the search words.
-
-        A rare word is looked up in its indexes; with words that are common only, studies are
-        read from the last one back until there is a page.
-        """
-        words = _words(search)
-        for word in sorted(words, key=len, reverse=True)[:1]:
-            found = union(
-                *(
-                    select(place.where(condition).limit(MAX_RARE).subquery())
-                    for place, condition in _places(word)
-                )
+    def _matches(
+        self,
+        listing: _Listing,
+        query: Select[Any],
+        cursor: str | None,
+        limit: int,
+        make: Callable[[RowMapping], Any],
+    ) -> Matches[Any]:
+        """Return a page of a list; `query` selects its rows in full."""
+        after = None if cursor is None else self._after(listing, cursor)
+        found = self._found(listing, after, limit)
+        first, *_ = [*listing.order.keys, None]
+        if first is not None:
+            query = query.add_columns(cast(first, Text).label("sort_key"))
+        ids: list[int] = found["ids"]
+        rows = {
+            row["id"]: row
+            for row in self._rows(
+                query.where(col(listing.of.id) == any_(cast(ids, ARRAY(BigInteger))))
             )
-            ids = self._connection.execute(found).scalars().all()
-            if len(ids) < MAX_RARE:
-                words.remove(word)
-                query = query.where(col(S.id) == any_(cast(list(ids), ARRAY(BigInteger))))
-        return query.where(*map(_has, words))
+        }
+        shown = [rows[one] for one in ids if one in rows]
+        page = page_of([(_place(row), make(row)) for row in shown], limit)
+        return Matches(
+            page,
+            found["number"],
+            found["size_bytes"],
+            further=bool(found["further"]),
+            after_cursor=bool(found["after_cursor"]),
+        )
+
+    def _found(
+        self, listing: _Listing, after: tuple[Any, ...] | None, limit: int
+    ) -> dict[str, Any]:
+        """Return the identities of a page's rows and one more, and what is known of the number."""
+        if not listing.near:
+            ids = self._ids(listing, listing.select(listing.needed()), after, limit)
+            return {
+                "ids": ids, "number": len(ids[:limit]), "size_bytes": None,
+                "further": len(ids) > limit, "after_cursor": after is not None,
+            }  # fmt: skip
+        if not listing.exact:
+            of_order = frozenset({P}) if listing.order.of_patient else frozenset[Any]()
+            walk = listing.sorted(listing.select(of_order), after).limit(WINDOW).cte("walk")
+            near = select(walk).where(listing.holds(walk.c.id))
+            seen = self._listed(listing, near, None, limit, walk)
+            whole = seen["walked"] < WINDOW
+            if whole or len(seen["ids"]) > limit:
+                return {**seen, "further": not whole, "after_cursor": after is not None}
+        everywhere = listing.select(listing.needed()).where(*listing.everywhere)
+        found = self._listed(listing, everywhere.limit(MAX_COUNTED + 1), after, limit)
+        if found["number"] <= MAX_COUNTED:
+            return {**found, "further": False, "after_cursor": False}
+        # Too many to be sorted; so they are not far in any order.
+        query = listing.select(listing.needed()).where(*listing.near)
+        return {
+            "ids": self._ids(listing, query, after, limit), "number": MAX_COUNTED,
+            "size_bytes": None, "further": True, "after_cursor": False,
+        }  # fmt: skip
+
+    def _ids(
+        self, listing: _Listing, query: Select[Any], after: tuple[Any, ...] | None, limit: int
+    ) -> list[int]:
+        # Keys stay there: what has no date has a key that is no date of Python.
+        query = listing.sorted(query, after).limit(limit + 1)
+        return [row["id"] for row in self._rows(query.with_only_columns(col(listing.of.id)))]
+
+    def _listed(
+        self,
+        listing: _Listing,
+        query: Select[Any],
+        after: tuple[Any, ...] | None,
+        limit: int,
+        walk: CTE | None = None,
+    ) -> dict[str, Any]:
+        # In one statement with the order, PostgreSQL would rather read everything in that order
+        # until it has a page.
+        found = query.cte("found").prefix_with("MATERIALIZED")
+        page = listing.sorted(select(found.c.id), after, found).limit(limit + 1)
+        walked = select(func.count()).select_from(found if walk is None else walk)
+        size_bytes = select(cast(func.coalesce(func.sum(found.c.size_bytes), 0), BigInteger))
+        sums = select(
+            func.array(page.scalar_subquery()).label("ids"),
+            select(func.count()).select_from(found).scalar_subquery().label("number"),
+            size_bytes.scalar_subquery().label("size_bytes"),
+            walked.scalar_subquery().label("walked"),
+        )
+        return dict(self._rows(sums)[0])
+
+    def _after(self, listing: _Listing, cursor: str) -> tuple[Any, ...]:
+        """Return the keys of the row at which a page ended, or what the cursor kept of them."""
+        if not listing.order.keys:
+            return decode_cursor(cursor, (int,))
+        said, key = decode_cursor(cursor, (str, int))
+        columns = [cast(column, Text) for column in listing.order.keys]
+        query = listing.select(listing.needed()).with_only_columns(*columns)
+        found = self._connection.execute(query.where(col(listing.of.id) == key)).first()
+        if found is not None:
+            return (*found, key)
+        if not all(_is_of(kind, said) for kind in listing.order.kinds[:1]):
+            raise foreign_cursor()
+        return (said, *[key] * (len(columns) - 1), key)
 
     @override
     def study(self, study_instance_uid: str) -> Study | None:
@@ -205,13 +415,36 @@ class PostgresArchiveRepository(ArchiveRepository):
         return self._connection.execute(query).mappings().first()
 
 
-def _matching_patients(query: Select[Any], patient_id: str, name: str) -> Select[Any]:
+def _patient_conditions(criteria: PatientCriteria, *, near: bool) -> list[ColumnElement[bool]]:
+    found = _of_patient(criteria.patient_id, criteria.name, near=near)
+    if criteria.ambiguous is not None:
+        found.append(col(P.ambiguous) == criteria.ambiguous)
+    for word in _words(criteria.search):
+        own = or_(
+            *(col(P.name_search).like(part) for part in _parts(word)),
+            col(P.patient_id).ilike(f"%{like_literal(word)}%"),
+        )
+        found.append(_any_person(own, or_(*map(col(N.name_search).like, _parts(word))), near=near))
+    return found
+
+
+def _of_patient(patient_id: str, name: str, *, near: bool) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
     if patient_id:
-        query = query.where(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
+        found.append(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
     if name:
-        others = select(col(N.patient_pk)).where(_has_name(N, name)).scalar_subquery()
-        query = query.where(or_(_has_name(P, name), col(P.id) == any_(func.array(others))))
-    return query
+        found.append(_any_person(_has_name(P, name), _has_name(N, name), near=near))
+    return found
+
+
+def _any_person(
+    own: ColumnElement[bool], other: ColumnElement[bool], *, near: bool
+) -> ColumnElement[bool]:
+    """Return whether a patient, or a person whom the patient's objects name, is so."""
+    if near:
+        return or_(own, exists().where(col(N.patient_pk) == col(P.id), other))
+    same = select(col(P.id)).where(own).correlate(None)
+    return col(P.id).in_(same.union(select(col(N.patient_pk)).where(other)))
 
 
 def _has_name(
@@ -232,26 +465,71 @@ def _persons(of_whom: ColumnElement[bool], name: str) -> Label[Any]:
     return func.array(found.scalar_subquery()).label("persons")
 
 
-def _matching_studies(query: Select[Any], criteria: StudyCriteria) -> Select[Any]:
-    if criteria.patient_id or criteria.patient_name:
-        query = _matching_patients(query, criteria.patient_id, criteria.patient_name)
+def _study_conditions(
+    criteria: StudyCriteria, *, near: bool
+) -> tuple[list[ColumnElement[bool]], frozenset[Any]]:
+    """Return what studies must be, and the tables that this needs."""
+    found = _of_patient(criteria.patient_id, criteria.patient_name, near=near)
+    joined = {P} if found else set[Any]()
     if criteria.patient_name:
         # If the patient is several people, match the person whom the study's own objects name.
         own = exists().where(col(N.study_pk) == col(S.id), _has_name(N, criteria.patient_name))
-        query = query.where(or_(not_(col(P.ambiguous)), own))
+        found.append(or_(not_(col(P.ambiguous)), own))
     exact: tuple[tuple[Any, object], ...] = (
         (S.patient_pk, criteria.patient_key),
         (S.study_instance_uid, criteria.study_instance_uid or None),
         (S.accession_number, criteria.accession_number or None),
     )
-    query = query.where(*(col(column) == value for column, value in exact if value is not None))
+    found += [col(column) == value for column, value in exact if value is not None]
+    found += _of_study(criteria)
+    if searched := _searched(criteria.search):
+        found.append(searched[0])
+        joined.add(W)
+    return found, frozenset(joined)
+
+
+def _of_study(criteria: StudyCriteria) -> list[ColumnElement[bool]]:
+    """Return what the study's own row must have."""
+    found: list[ColumnElement[bool]] = []
     if criteria.date_from is not None:
-        query = query.where(col(S.study_date) >= criteria.date_from)
+        found.append(col(S.study_date) >= criteria.date_from)
     if criteria.date_to is not None:
-        query = query.where(col(S.study_date) <= criteria.date_to)
+        found.append(col(S.study_date) <= criteria.date_to)
     if criteria.modality:
-        query = query.where(col(S.modalities).bool_op("@>")(array([cast(criteria.modality, Text)])))
-    return query
+        found.append(col(S.modalities).bool_op("@>")(array([cast(criteria.modality, Text)])))
+    if criteria.referring_physician:
+        found += [
+            or_(*(col(S.referring_physician_search).like(part) for part in _parts(word)))
+            for word in _words(criteria.referring_physician)
+        ]
+    if criteria.held is not None:
+        found.append(col(S.held) == criteria.held)
+    if criteria.conflicting:
+        newest = select(col(C.study_instance_uid)).order_by(col(C.id).desc()).limit(MAX_CONFLICTS)
+        found.append(col(S.study_instance_uid) == any_(func.array(newest.scalar_subquery())))
+    return found
+
+
+def _searched(search: str) -> list[ColumnElement[bool]]:
+    """Return the condition that a study has all words, or the identifier that they are together."""
+    words = _words(search)
+    if not words:
+        return []
+    condition = and_(*(col(W.words).like(_inside(word)) for word in words))
+    together = PUNCTUATION.sub("", "".join(words))
+    identifier = len(together) >= MIN_IDENTIFIER_LENGTH and any(map(str.isdigit, together))
+    if identifier and [together] != words:
+        condition = or_(condition, col(W.words).like(_inside(together)))
+    return [condition]
+
+
+def _inside(word: str) -> str:
+    """Return the pattern of a word among others: a short one must begin one.
+
+    A short word has a trigram only with what separates it.
+    """
+    before = "" if len(word) >= MIN_INFIX_LENGTH else " "
+    return f"%{before}{like_literal(word)}%"
 
 
 def _words(search: str) -> list[str]:
@@ -272,47 +550,10 @@ def _parts(word: str) -> list[str]:
     return [f"%={literal}%", f"%^{literal}%"]
 
 
-def _places(word: str) -> list[tuple[Select[Any], ColumnElement[bool]]]:
-    """Return, for each place of a word, the studies and an indexed condition."""
-    inside = f"%{like_literal(word)}%"
-    parts = _parts(word)
-    with_patient = select(col(S.id)).join(P, col(P.id) == col(S.patient_pk))
-    found = [
-        (with_patient, or_(*(col(P.name_search).like(part) for part in parts))),
-        (select(col(N.study_pk)), or_(*(col(N.name_search).like(part) for part in parts))),
-    ]
-    if len(word) >= MIN_INFIX_LENGTH:
-        found += [
-            (with_patient, col(P.patient_id).ilike(inside)),
-            (select(col(S.id)), col(S.accession_number).ilike(inside)),
-            (select(col(S.id)), col(S.description_search).like(inside)),
-        ]
-    return found
-
-
-def _has(word: str) -> ColumnElement[bool]:
-    """Return whether a study, joined to its patient, has a word in one of these places."""
-    (_, named), (_, stated), *others = _places(word)
-    of_study = exists().where(col(N.study_pk) == col(S.id), stated)
-    return or_(named, *(condition for _, condition in others), of_study)
-
-
-def _few_days(criteria: StudyCriteria) -> bool:
-    """Return whether the range has so few days that all its studies can be examined."""
-    if criteria.date_from is None:
-        return False
-    end = criteria.date_to or datetime.now(UTC).date()
-    return end - criteria.date_from <= FEW_DAYS
-
-
 def _patients(name: str = "") -> Select[Any]:
     named = col(N.name_search) != ""
     of_the_patient = and_(col(P.ambiguous), col(N.patient_pk) == col(P.id), named)
     return select(*PATIENT_COLUMNS, _persons(of_the_patient, name))
-
-
-def _study_ids() -> Select[Any]:
-    return select(col(S.id)).join_from(S, P, col(P.id) == col(S.patient_pk))
 
 
 def _studies(patient_name: str = "") -> Select[Any]:
@@ -349,6 +590,26 @@ def _instance(row: RowMapping) -> Instance:
 
 def _cursor(row: RowMapping) -> str:
     return encode_cursor(row["id"])
+
+
+def _place(row: RowMapping) -> str:
+    """Return the cursor of a row in a list that has an order of its own."""
+    if "sort_key" not in row:
+        return _cursor(row)
+    return encode_cursor(row["sort_key"][:KEPT_OF_KEY], row["id"])
+
+
+def _is_of(kind: Any, said: int | str) -> bool:  # noqa: ANN401 - a type of SQL
+    """Return whether PostgreSQL can read a key that a cursor kept."""
+    if isinstance(kind, BigInteger):
+        return whole_number(str(said)) is not None
+    if isinstance(kind, DateTime) and said != "-infinity":
+        found = KEPT_MOMENT.fullmatch(str(said))
+        try:
+            return found is not None and bool(datetime.fromisoformat(found[1]))
+        except ValueError:
+            return False
+    return True
 
 
 def _key(cursor: str) -> int:

@@ -2,11 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from typing import Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import Field
 
-from draw_api.models.paging import Answer
+from draw_api.models.paging import Answer, Page
+
+Item = TypeVar("Item")
+StudySort = Literal["received", "study_date", "patient", "description", "size"]
+PatientSort = Literal["received", "patient", "size"]
+Direction = Literal["asc", "desc"]
+ASCENDING: Final = frozenset({"patient", "description"})
+"""What is listed from A on unless somebody asks for the other direction; other values: from the
+
+latest, or the largest.
+"""
 
 
 class NamedPerson(Answer):
@@ -114,6 +125,8 @@ class PatientCriteria:
     patient_id: str = ""
     name: str = ""
     ambiguous: bool | None = None
+    search: str = ""
+    """Words that all are somewhere in a name or in the Patient ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,39 @@ class StudyCriteria:
     """Words that all are somewhere in name, Patient ID, accession number or description."""
     patient_key: int | None = None
     """The identity of one patient: a Patient ID alone may be several people's."""
+    referring_physician: str = ""
+    """Words that all are somewhere in the name."""
+    held: bool | None = None
+    conflicting: bool = False
+    """Whether only those are wanted that have conflicts; of many conflicts the newest count."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOrder:
+    """The order of a list: by arrival of its first object, or by a value."""
+
+    sort: str = "received"
+    descending: bool = True
+
+
+def order_by(sort: StudySort, direction: Direction | None = None) -> ListOrder:
+    """Return an order; without a direction the one that is usual for the value."""
+    usual = "asc" if sort in ASCENDING else "desc"
+    return ListOrder(sort, (direction or usual) == "desc")
+
+
+@dataclass(frozen=True, slots=True)
+class Matches(Generic[Item]):
+    """A page of a list, and what is known about all that matches."""
+
+    page: Page[Item]
+    number: int
+    """How many match, as far as it was counted."""
+    size_bytes: int | None
+    further: bool = False
+    """Whether there may be more that were not counted."""
+    after_cursor: bool = False
+    """Whether only those after the cursor were counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from typing import Protocol
 
 from draw_api.models.archive import (
     Instance,
+    ListOrder,
+    Matches,
     Patient,
     PatientCriteria,
     Series,
@@ -17,14 +19,18 @@ from draw_api.models.paging import Page
 class ArchiveRepository(Protocol):
     """Reads the index; lists come newest first or in their natural order."""
 
-    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
-        """Return a page of patients, last added first."""
+    def patients(
+        self, criteria: PatientCriteria, order: ListOrder, cursor: str | None, limit: int
+    ) -> Matches[Patient]:
+        """Return a page of patients, and how many match as far as that is known."""
 
     def patient(self, patient_key: int) -> Patient | None:
         """Return one patient."""
 
-    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
-        """Return a page of studies, last added first."""
+    def studies(
+        self, criteria: StudyCriteria, order: ListOrder, cursor: str | None, limit: int
+    ) -> Matches[Study]:
+        """Return a page of studies, and how many match as far as that is known."""
 
     def study(self, study_instance_uid: str) -> Study | None:
         """Return one study."""

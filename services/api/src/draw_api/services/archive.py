@@ -1,8 +1,12 @@
 """Patients, studies, series and instances of the index, and their files."""
 
+from typing import Final
+
 from draw_api.models.access import Principal
 from draw_api.models.archive import (
     Instance,
+    ListOrder,
+    Matches,
     Patient,
     PatientCriteria,
     Series,
@@ -16,6 +20,8 @@ from draw_api.ports.archive import ArchiveRepository
 from draw_api.ports.audit import AuditTrail
 from draw_shared.wording import message
 
+LAST_ADDED: Final = ListOrder()
+
 
 class ArchiveService:
     """Finds patients, studies, series and instances."""
@@ -24,9 +30,15 @@ class ArchiveService:
         self._catalogue = catalogue
         self._audit = audit
 
-    def patients(self, criteria: PatientCriteria, cursor: str | None, limit: int) -> Page[Patient]:
-        """Return a page of the patients that match."""
-        return self._catalogue.patients(criteria, cursor, limit)
+    def patients(
+        self,
+        criteria: PatientCriteria,
+        cursor: str | None,
+        limit: int,
+        order: ListOrder = LAST_ADDED,
+    ) -> Matches[Patient]:
+        """Return a page of the patients that match, and how many do as far as that is known."""
+        return self._catalogue.patients(criteria, order, cursor, limit)
 
     def patient(self, patient_key: int) -> Patient:
         """Return one patient.
@@ -39,8 +51,14 @@ class ArchiveService:
             raise NotFound(message("The index has no such patient."))
         return found
 
-    def studies(self, criteria: StudyCriteria, cursor: str | None, limit: int) -> Page[Study]:
-        """Return a page of the studies that match.
+    def studies(
+        self,
+        criteria: StudyCriteria,
+        cursor: str | None,
+        limit: int,
+        order: ListOrder = LAST_ADDED,
+    ) -> Matches[Study]:
+        """Return a page of the studies that match, and how many do as far as that is known.
 
         Raises:
             Invalid: the range of dates is empty.
@@ -48,7 +66,11 @@ class ArchiveService:
         begin, end = criteria.date_from, criteria.date_to
         if begin is not None and end is not None and end < begin:
             raise Invalid([FieldProblem("date_to", message("must not be before date_from"))])
-        return self._catalogue.studies(criteria, cursor, limit)
+        return self._catalogue.studies(criteria, order, cursor, limit)
+
+    def begin_export(self, by: Principal, what: str) -> None:
+        """Record that a user exports a list of patients or studies."""
+        self._audit.record(by, f"{what}.export")
 
     def study(self, study_instance_uid: str) -> Study:
         """Return one study.

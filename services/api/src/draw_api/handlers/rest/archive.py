@@ -1,25 +1,31 @@
 """Patients, studies, series and instances of the index."""
 
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, TypeVar
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse, StreamingResponse
 
+from draw_api.handlers.csv_cells import csv_of
 from draw_api.handlers.identity import requires
 from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText, UidInPath
 from draw_api.handlers.turns import RequestCost, costs
-from draw_api.handlers.work import InWork
+from draw_api.handlers.work import InWork, WorkFactory
 from draw_api.models.access import Principal
 from draw_api.models.archive import (
+    Direction,
     Instance,
     Patient,
     PatientCriteria,
+    PatientSort,
     Series,
     Study,
     StudyCriteria,
+    StudySort,
+    order_by,
 )
 from draw_api.models.failures import NotFound
 from draw_api.models.moments import CalendarDate
@@ -27,6 +33,7 @@ from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.texts import MODALITY
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.contracts.texts import LINE
 from draw_shared.wording import message
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
@@ -35,31 +42,38 @@ MayReadArchive = Annotated[Principal, requires(Permission.READ_ARCHIVE)]
 MayDownloadObjects = Annotated[Principal, requires(Permission.DOWNLOAD_OBJECTS)]
 
 NOT_FOUND = responses(HTTPStatus.NOT_FOUND)
+Row = TypeVar("Row", Patient, Study)
 
 
-@router.get("/patients")
-def patients(
-    _: MayReadArchive,
-    work: InWork,
+EXPORT_PAGE: Final = 1000
+PATIENT_COLUMNS: Final = (
+    "patient_id", "issuer_of_patient_id", "name", "birth_date", "sex", "ambiguous", "study_count",
+    "series_count", "instance_count", "size_bytes", "updated_at",
+)  # fmt: skip
+STUDY_COLUMNS: Final = (
+    "study_instance_uid", "study_date", "study_time", "accession_number", "study_id",
+    "description", "referring_physician", "modalities", "series_count", "instance_count",
+    "size_bytes", "held", "last_received_at",
+)  # fmt: skip
+STUDY_PATIENT_COLUMNS: Final = ("patient_id", "issuer_of_patient_id", "name", "birth_date", "sex")
+CSV: Final = responses() | {
+    200: {"content": {"text/csv": {}}, "description": "one line for each; no cell is a formula"}
+}
+SEARCH: Final = Query(max_length=128, description="words that all are somewhere in it")
+
+
+def _patient_criteria(
     patient_id: SearchText = "",
     name: SearchText = "",
     ambiguous: Annotated[
         bool | None, Query(description="whether several people are named under one identity")
     ] = None,
-    cursor: Cursor = None,
-    limit: Limit = DEFAULT_LIMIT,
-) -> Page[Patient]:
-    """Return patients, last added first; identifier and name match by their beginning.
-
-    A name also matches other persons whom objects name under the same identity.
-    """
-    return work.archive.patients(PatientCriteria(patient_id, name, ambiguous), cursor, limit)
+    search: Annotated[str, SEARCH, LINE] = "",
+) -> PatientCriteria:
+    return PatientCriteria(patient_id, name, ambiguous, search)
 
 
-@router.get("/studies")
-def studies(  # noqa: PLR0917 - query parameters, given by name
-    _: MayReadArchive,
-    work: InWork,
+def _study_criteria(  # noqa: PLR0917 - query parameters, given by name
     patient_id: SearchText = "",
     patient_name: SearchText = "",
     study_instance_uid: Annotated[Uid | None, Query()] = None,
@@ -67,14 +81,12 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
     date_from: Annotated[CalendarDate | None, Query(description="earliest Study Date")] = None,
     date_to: Annotated[CalendarDate | None, Query(description="latest Study Date")] = None,
     modality: Annotated[str, Query(description="of any series", examples=["CT"]), MODALITY] = "",
-    cursor: Cursor = None,
-    limit: Limit = DEFAULT_LIMIT,
-) -> Page[Study]:
-    """Return studies, last added first; patient identifier and name match by their beginning.
-
-    If a patient is several people, a study has the name in its own objects.
-    """
-    criteria = StudyCriteria(
+    search: Annotated[str, SEARCH, LINE] = "",
+    referring_physician: Annotated[str, SEARCH, LINE] = "",
+    held: Annotated[bool | None, Query(description="whether exempt from clean-up")] = None,
+    conflicting: Annotated[bool, Query(description="only those with conflicts")] = False,  # noqa: FBT002 - a query parameter
+) -> StudyCriteria:
+    return StudyCriteria(
         patient_id=patient_id,
         patient_name=patient_name,
         study_instance_uid=study_instance_uid or "",
@@ -82,8 +94,135 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
         date_from=date_from,
         date_to=date_to,
         modality=modality,
+        search=search,
+        referring_physician=referring_physician,
+        held=held,
+        conflicting=conflicting,
     )
-    return work.archive.studies(criteria, cursor, limit)
+
+
+CriteriaOfPatients = Annotated[PatientCriteria, Depends(_patient_criteria)]
+CriteriaOfStudies = Annotated[StudyCriteria, Depends(_study_criteria)]
+Order = Annotated[
+    Direction | None, Query(description="without it from A on, or from the latest or largest")
+]
+
+
+@router.get("/patients")
+def patients(
+    _: MayReadArchive,
+    work: InWork,
+    criteria: CriteriaOfPatients,
+    sort: Annotated[PatientSort, Query(description="received: by the first object")] = "received",
+    order: Order = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[Patient]:
+    """Return patients, last added first; identifier and name match by their beginning.
+
+    A name also matches other persons whom objects name under the same identity.
+    """
+    return work.archive.patients(criteria, cursor, limit, order_by(sort, order)).page
+
+
+@router.get(
+    "/patients/export.csv",
+    response_class=StreamingResponse,
+    responses=CSV,
+    dependencies=[costs(RequestCost.DOWNLOADS)],
+)
+def export_patients(
+    request: Request, by: MayReadArchive, work: InWork, criteria: CriteriaOfPatients
+) -> StreamingResponse:
+    """Return every patient that matches as CSV, last added first; it is recorded."""
+    work.archive.begin_export(by, "patients")
+    factory: WorkFactory = request.app.state.work
+
+    def read(cursor: str | None) -> Page[Patient]:
+        with factory() as own:
+            return own.archive.patients(criteria, cursor, EXPORT_PAGE).page
+
+    def line(patient: Patient) -> list[object]:
+        return [_written(getattr(patient, name)) for name in PATIENT_COLUMNS]
+
+    return _csv("patients", PATIENT_COLUMNS, read, line)
+
+
+@router.get("/studies")
+def studies(
+    _: MayReadArchive,
+    work: InWork,
+    criteria: CriteriaOfStudies,
+    sort: Annotated[StudySort, Query(description="received: by the first object")] = "received",
+    order: Order = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Page[Study]:
+    """Return studies, last added first; patient identifier and name match by their beginning.
+
+    If a patient is several people, a study has the name in its own objects. Words of `search` are
+    looked for in names, Patient ID, accession number and description.
+    """
+    return work.archive.studies(criteria, cursor, limit, order_by(sort, order)).page
+
+
+@router.get(
+    "/studies/export.csv",
+    response_class=StreamingResponse,
+    responses=CSV,
+    dependencies=[costs(RequestCost.DOWNLOADS)],
+)
+def export_studies(
+    request: Request, by: MayReadArchive, work: InWork, criteria: CriteriaOfStudies
+) -> StreamingResponse:
+    """Return every study that matches as CSV, last added first; it is recorded."""
+    work.archive.studies(criteria, None, 1)
+    work.archive.begin_export(by, "studies")
+    factory: WorkFactory = request.app.state.work
+
+    def read(cursor: str | None) -> Page[Study]:
+        with factory() as own:
+            return own.archive.studies(criteria, cursor, EXPORT_PAGE).page
+
+    def line(study: Study) -> list[object]:
+        own = [_written(getattr(study, name)) for name in STUDY_COLUMNS]
+        return own + [_written(getattr(study.patient, name)) for name in STUDY_PATIENT_COLUMNS]
+
+    columns = (
+        *STUDY_COLUMNS,
+        *(f"patient_{n}".replace("patient_patient", "patient") for n in STUDY_PATIENT_COLUMNS),
+    )
+    return _csv("studies", columns, read, line)
+
+
+def _written(value: object) -> object:
+    """Return a value as it stands in a cell; several modalities as DICOM writes them."""
+    return "\\".join(value) if isinstance(value, list) else value
+
+
+def _csv(
+    what: str,
+    columns: Sequence[str],
+    read: Callable[[str | None], Page[Row]],
+    line: Callable[[Row], list[object]],
+) -> StreamingResponse:
+    """Return a table in pieces, each read in its own transaction."""
+
+    def pieces() -> Iterator[str]:
+        yield csv_of([columns])
+        cursor: str | None = None
+        while True:
+            page = read(cursor)
+            yield csv_of(map(line, page.items))
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    return StreamingResponse(
+        pieces(),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{what}.csv"'},
+    )
 
 
 @router.get("/studies/{study_instance_uid}", responses=NOT_FOUND)

@@ -150,7 +150,7 @@ def studies(  # noqa: PLR0917 - query parameters, given by name
         "date_to": date_to,
         "study_instance_uid": study_instance_uid,
     }
-    found = work.archive.studies(criteria, cursor, ON_A_PAGE)
+    found = work.archive.studies(criteria, cursor, ON_A_PAGE).page
     return page(request, by, StudyListView(found, asked))
 
 
@@ -167,7 +167,7 @@ def patients(
     """List patients, last added first."""
     several = ambiguous == "true"
     criteria = PatientCriteria(patient_id.strip(), name.strip(), several or None)
-    found = work.archive.patients(criteria, cursor, ON_A_PAGE)
+    found = work.archive.patients(criteria, cursor, ON_A_PAGE).page
     return page(request, by, PatientListView(found, patient_id, name, several))
 
 
@@ -177,7 +177,7 @@ def patient(
 ) -> Response:
     """Show one patient with the studies, last received first."""
     found = work.archive.patient(patient_key)
-    studies = work.archive.studies(StudyCriteria(patient_key=patient_key), cursor, ON_A_PAGE)
+    studies = work.archive.studies(StudyCriteria(patient_key=patient_key), cursor, ON_A_PAGE).page
     return page(request, by, PatientView(found, studies))
 
 

@@ -57,6 +57,6 @@ def conflicts(
         found=work.conflicts.conflicts(criteria, cursor, ON_A_PAGE),
         study_instance_uid=study_instance_uid,
         kind=known or "",
-        patients=work.archive.patients(PatientCriteria(ambiguous=True), None, MAX_PATIENTS),
+        patients=work.archive.patients(PatientCriteria(ambiguous=True), None, MAX_PATIENTS).page,
     )
     return page(request, by, view)
