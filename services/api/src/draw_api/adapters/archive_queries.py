@@ -268,12 +268,13 @@ class PostgresArchiveRepository(ArchiveRepository):
         if first is not None:
             query = query.add_columns(cast(first, Text).label("sort_key"))
         ids: list[int] = found["ids"]
-        rows = {
-            row["id"]: row
-            for row in self._rows(
-                query.where(col(listing.of.id) == any_(cast(ids, ARRAY(BigInteger))))
-            )
-        }
+        few = cast(ids, ARRAY(BigInteger))
+        query = query.where(col(listing.of.id) == any_(few))
+        if listing.of is S:
+            # Of an array that it does not know PostgreSQL expects few elements.
+            patients = select(col(S.patient_pk)).where(col(S.id) == any_(few)).correlate(None)
+            query = query.where(col(P.id) == any_(func.array(patients.scalar_subquery())))
+        rows = {row["id"]: row for row in self._rows(query)}
         shown = [rows[one] for one in ids if one in rows]
         page = page_of([(_place(row), make(row)) for row in shown], limit)
         return Matches(
@@ -419,12 +420,14 @@ def _patient_conditions(criteria: PatientCriteria, *, near: bool) -> list[Column
     found = _of_patient(criteria.patient_id, criteria.name, near=near)
     if criteria.ambiguous is not None:
         found.append(col(P.ambiguous) == criteria.ambiguous)
-    for word in _words(criteria.search):
+    for number, word in enumerate(sorted(_words(criteria.search), key=len, reverse=True)):
         own = or_(
             *(col(P.name_search).like(part) for part in _parts(word)),
             col(P.patient_id).ilike(f"%{like_literal(word)}%"),
         )
-        found.append(_any_person(own, or_(*map(col(N.name_search).like, _parts(word))), near=near))
+        other = or_(*map(col(N.name_search).like, _parts(word)))
+        # The longest word finds few; the others are asked of those.
+        found.append(_any_person(own, other, near=near or number > 0))
     return found
 
 
@@ -442,7 +445,8 @@ def _any_person(
 ) -> ColumnElement[bool]:
     """Return whether a patient, or a person whom the patient's objects name, is so."""
     if near:
-        return or_(own, exists().where(col(N.patient_pk) == col(P.id), other))
+        of_patient = select(literal(1)).where(col(N.patient_pk) == col(P.id), other)
+        return or_(own, of_patient.offset(0).exists())
     same = select(col(P.id)).where(own).correlate(None)
     return col(P.id).in_(same.union(select(col(N.patient_pk)).where(other)))
 

@@ -1,12 +1,18 @@
 """The content of stored objects: images, readable tables, elements."""
 
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
+from draw_api.models.archive import Study
 from draw_api.models.paging import Answer
 
+MAX_NAME_LENGTH: Final = 40
+"""Letters of a patient's name in the name of a file."""
 Kind = Literal["image", "dose", "structures", "plan", "report", "other"]
 MAX_FRAMES = 100_000
 MAX_EDGE = 2048
@@ -32,6 +38,34 @@ class StoredFile:
     path: str
     name: str
     size_bytes: int
+
+
+def archive_names(studies: Sequence[Study]) -> list[str]:
+    """Return a name of each study for files and folders: of patient, date and modalities.
+
+    It has letters, digits and underscores only, and is different for each.
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for study in studies:
+        family, _, given = study.patient.name.partition("=")[0].partition("^")
+        who = _plain(f"{family} {given.partition('^')[0]}")[:MAX_NAME_LENGTH].strip("_")
+        day = study.study_date.isoformat() if study.study_date else ""
+        parts = (who or _plain(study.patient.patient_id)[:MAX_NAME_LENGTH].strip("_"), day)
+        kinds = "_".join(study.modalities[:3])
+        name = "_".join(part for part in (*parts, _plain(kinds)[:MAX_NAME_LENGTH]) if part)
+        name = name or "study"
+        seen[name.casefold()] += 1
+        number = seen[name.casefold()]
+        names.append(name if number == 1 else f"{name}__{number}")
+    return names
+
+
+def _plain(text: str) -> str:
+    """Return text of which every file system takes each character, and no shell minds any."""
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(c if c.isalnum() or c == "-" else "_" for c in composed)
+    return "_".join(part for part in kept.split("_") if part)
 
 
 @dataclass(frozen=True, slots=True)

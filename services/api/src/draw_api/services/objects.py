@@ -1,17 +1,20 @@
 """Shows the content of stored objects: renders images, reads elements, archives studies."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from draw_api.models.access import Principal
-from draw_api.models.archive import StoredObject
+from draw_api.models.archive import StoredObject, Study
 from draw_api.models.failures import NotFound
 from draw_api.models.objects import (
     Elements,
     ObjectFacts,
     Picture,
     Rendering,
+    StoredFile,
     StoredSlice,
+    archive_names,
 )
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.objects import ObjectReader, ObjectRepository, ViewRegister
@@ -78,6 +81,26 @@ class ObjectService:
             f"{len(files)} objects",
             study_instance_uid=study_instance_uid,
         )
+        return self._reader.archive(files)
+
+    def hand_out_studies(self, by: Principal, studies: Sequence[Study]) -> Iterator[bytes]:
+        """Return a ZIP archive of several studies, each in a folder, and record who asked for it.
+
+        Raises:
+            NotFound: the index has none of them.
+        """
+        files: list[StoredFile] = []
+        for study, folder in zip(studies, archive_names(studies), strict=True):
+            own = self._places.files(study.study_instance_uid)
+            files += [replace(file, name=f"{folder}/{file.name}") for file in own]
+            self._audit.record(
+                by,
+                "study.download",
+                f"{len(own)} objects",
+                study_instance_uid=study.study_instance_uid,
+            )
+        if not files:
+            raise NotFound(message("The index has no such study."))
         return self._reader.archive(files)
 
     def hand_out_series(

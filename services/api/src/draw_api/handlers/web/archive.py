@@ -1,14 +1,15 @@
 """Studies and patients of the archive, and one study with its series."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, ClassVar, Final
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Final, get_args
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.languages import N_
 from draw_api.handlers.web.objects import by_number
-from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.pages import View, address, page, redirect
 from draw_api.handlers.web.parameters import (
     ON_A_PAGE,
     Cursor,
@@ -20,7 +21,19 @@ from draw_api.handlers.web.parameters import (
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.archive import Patient, PatientCriteria, Series, Study, StudyCriteria
+from draw_api.models.archive import (
+    ASCENDING,
+    Direction,
+    ListOrder,
+    Matches,
+    Patient,
+    PatientCriteria,
+    PatientSort,
+    Series,
+    Study,
+    StudyCriteria,
+    StudySort,
+)
 from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
 from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
@@ -34,39 +47,102 @@ router = APIRouter(include_in_schema=False)
 MayReadArchive = Annotated[Principal, page_requires(Permission.READ_ARCHIVE)]
 RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
-MAX_SERIES: Final = 500
+SERIES_ON_A_PAGE: Final = 200
 MAX_NODES: Final = 200
 MAX_CONFLICTS: Final = 20
-SPANS: Final = (("Today", 0), ("7 days", 6), ("30 days", 29))
+SPANS: Final = (("0", N_("Today")), ("6", N_("7 days")), ("29", N_("30 days")))
 MODALITIES: Final = ("CT", "MR", "PT", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "CR", "DX", "US")
+STUDY_SORTS: Final[tuple[str, ...]] = get_args(StudySort)
+PATIENT_SORTS: Final[tuple[str, ...]] = get_args(PatientSort)
+DIRECTIONS: Final[tuple[str, ...]] = get_args(Direction)
+ALWAYS_IN_VIEW: Final = frozenset({"search", "days", "modality"})
+EXPORTS: Final = "/api/v1"
+
+Before = Annotated[int, Query(ge=0, le=2**53)]
+"""How many rows the pages before this one have."""
+
+
+def _asked_of_studies(  # noqa: PLR0917 - query parameters, given by name
+    search: SearchText = "",
+    days: SearchText = "",
+    patient_name: SearchText = "",
+    patient_id: SearchText = "",
+    accession_number: SearchText = "",
+    referring_physician: SearchText = "",
+    modality: Annotated[str, Query(), MODALITY] = "",
+    date_from: SearchText = "",
+    date_to: SearchText = "",
+    study_instance_uid: SearchText = "",
+    held: SearchText = "",
+    conflicting: SearchText = "",
+) -> dict[str, str]:
+    return dict(locals())
+
+
+def _asked_of_patients(
+    search: SearchText = "",
+    patient_id: SearchText = "",
+    name: SearchText = "",
+    ambiguous: SearchText = "",
+) -> dict[str, str]:
+    return dict(locals())
+
+
+AskedOfStudies = Annotated[dict[str, str], Depends(_asked_of_studies)]
+AskedOfPatients = Annotated[dict[str, str], Depends(_asked_of_patients)]
 
 
 @dataclass(frozen=True, slots=True)
-class StudyListView(View):
+class Total:
+    """How much there is of what a list shows."""
+
+    number: int
+    size_bytes: int | None
+    further: bool
+    """Whether there is more, or may be."""
+
+
+def total_of(matches: Matches[Any], before: int) -> Total:
+    """Return how much matches; `before` is how many rows the pages before have."""
+    if not matches.after_cursor:
+        return Total(matches.number, matches.size_bytes, matches.further)
+    return Total(before + matches.number, None, matches.further)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTableView(View):
+    """A table of studies that can be selected and sorted."""
+
+    found: Page[Study]
+    order: ListOrder
+    total: Total
+
+
+@dataclass(frozen=True, slots=True)
+class StudyListView(StudyTableView):
     """A page of the studies that match."""
 
     template: ClassVar[str] = "studies/list.html.jinja"
     fragment: ClassVar[str] = "studies/_list.html.jinja"
 
-    found: Page[Study]
     asked: dict[str, str]
     modalities: tuple[str, ...] = MODALITIES
-
-    @property
-    def spans(self) -> list[tuple[str, str]]:
-        """Usual spans of study dates, by the first day of each."""
-        today = datetime.now(UTC).date()
-        return [(name, (today - timedelta(days=days)).isoformat()) for name, days in SPANS]
+    spans: tuple[tuple[str, str], ...] = SPANS
 
     @property
     def detailed(self) -> bool:
-        """Whether anything beside the one search field is filled in."""
-        return any(value for name, value in self.asked.items() if name != "search")
+        """Whether a filter is in use that is not always in view."""
+        return any(value for name, value in self.asked.items() if name not in ALWAYS_IN_VIEW)
 
     @property
     def filtered(self) -> bool:
         """Whether anything was searched for."""
         return any(self.asked.values())
+
+    @property
+    def export(self) -> str:
+        """The address of the same studies as CSV."""
+        return address(f"{EXPORTS}/studies/export.csv", **_export_of(self.asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +153,29 @@ class PatientListView(View):
     fragment: ClassVar[str] = "patients/_list.html.jinja"
 
     found: Page[Patient]
-    patient_id: str
-    name: str
-    ambiguous: bool
+    order: ListOrder
+    total: Total
+    asked: dict[str, str]
 
     @property
     def filtered(self) -> bool:
         """Whether anything was searched for."""
-        return bool(self.patient_id or self.name or self.ambiguous)
+        return any(self.asked.values())
+
+    @property
+    def export(self) -> str:
+        """The address of the same patients as CSV."""
+        return address(f"{EXPORTS}/patients/export.csv", **self.asked)
 
 
 @dataclass(frozen=True, slots=True)
-class PatientView(View):
+class PatientView(StudyTableView):
     """One patient, by identity, with the studies."""
 
     template: ClassVar[str] = "patients/detail.html.jinja"
     fragment: ClassVar[str] = "studies/_list.html.jinja"
 
     patient: Patient
-    found: Page[Study]
     filtered: ClassVar[bool] = True
 
 
@@ -106,8 +186,9 @@ class StudyView(View):
     template: ClassVar[str] = "studies/detail.html.jinja"
 
     study: Study
-    series: list[Series]
-    more_series: bool
+    series: Page[Series]
+    shown: list[Series]
+    """The series of this page, as their modality numbered them."""
     conflicts: Page[ObjectConflict]
     nodes: list[Node]
     hold: Transaction | None
@@ -115,43 +196,36 @@ class StudyView(View):
 
 
 @router.get("/studies")
-def studies(  # noqa: PLR0917 - query parameters, given by name
+def studies(
     request: Request,
     by: MayReadArchive,
     work: InWork,
-    search: SearchText = "",
-    patient_name: SearchText = "",
-    patient_id: SearchText = "",
-    accession_number: SearchText = "",
-    modality: Annotated[str, Query(), MODALITY] = "",
-    date_from: SearchText = "",
-    date_to: SearchText = "",
-    study_instance_uid: SearchText = "",
+    asked: AskedOfStudies,
+    sort: SearchText = "",
+    order: SearchText = "",
+    before: Before = 0,
     cursor: Cursor = None,
 ) -> Response:
-    """List studies, last received first."""
+    """List studies, last received first unless another order is wished."""
+    wanted = {name: value.strip() for name, value in asked.items()}
+    days = int(wanted["days"]) if wanted["days"] in dict(SPANS) else None
     criteria = StudyCriteria(
-        patient_id=patient_id.strip(),
-        patient_name=patient_name.strip(),
-        study_instance_uid=study_instance_uid.strip(),
-        accession_number=accession_number.strip(),
-        date_from=day_of(date_from),
-        date_to=day_of(date_to),
-        modality=modality,
-        search=search.strip(),
+        patient_id=wanted["patient_id"],
+        patient_name=wanted["patient_name"],
+        study_instance_uid=wanted["study_instance_uid"],
+        accession_number=wanted["accession_number"],
+        date_from=day_of(wanted["date_from"]) if days is None else _days_ago(days),
+        date_to=day_of(wanted["date_to"]),
+        modality=wanted["modality"],
+        search=wanted["search"],
+        referring_physician=wanted["referring_physician"],
+        held=wanted["held"] == "true" or None,
+        conflicting=wanted["conflicting"] == "true",
     )
-    asked = {
-        "search": search,
-        "patient_name": patient_name,
-        "patient_id": patient_id,
-        "accession_number": accession_number,
-        "modality": modality,
-        "date_from": date_from,
-        "date_to": date_to,
-        "study_instance_uid": study_instance_uid,
-    }
-    found = work.archive.studies(criteria, cursor, ON_A_PAGE).page
-    return page(request, by, StudyListView(found, asked))
+    wish = _order(sort, order, STUDY_SORTS)
+    found = work.archive.studies(criteria, cursor, ON_A_PAGE, wish)
+    view = StudyListView(found.page, wish, total_of(found, before), asked)
+    return page(request, by, view)
 
 
 @router.get("/patients")
@@ -159,43 +233,82 @@ def patients(
     request: Request,
     by: MayReadArchive,
     work: InWork,
-    patient_id: SearchText = "",
-    name: SearchText = "",
-    ambiguous: SearchText = "",
+    asked: AskedOfPatients,
+    sort: SearchText = "",
+    order: SearchText = "",
+    before: Before = 0,
     cursor: Cursor = None,
 ) -> Response:
-    """List patients, last added first."""
-    several = ambiguous == "true"
-    criteria = PatientCriteria(patient_id.strip(), name.strip(), several or None)
-    found = work.archive.patients(criteria, cursor, ON_A_PAGE).page
-    return page(request, by, PatientListView(found, patient_id, name, several))
+    """List patients, last added first unless another order is wished."""
+    criteria = PatientCriteria(
+        asked["patient_id"].strip(),
+        asked["name"].strip(),
+        asked["ambiguous"] == "true" or None,
+        asked["search"].strip(),
+    )
+    wish = _order(sort, order, PATIENT_SORTS)
+    found = work.archive.patients(criteria, cursor, ON_A_PAGE, wish)
+    view = PatientListView(found.page, wish, total_of(found, before), asked)
+    return page(request, by, view)
 
 
 @router.get("/patients/{patient_key}")
 def patient(
-    request: Request, by: MayReadArchive, work: InWork, patient_key: RowId, cursor: Cursor = None
+    request: Request,
+    by: MayReadArchive,
+    work: InWork,
+    patient_key: RowId,
+    sort: SearchText = "study_date",
+    order: SearchText = "",
+    before: Before = 0,
+    cursor: Cursor = None,
 ) -> Response:
-    """Show one patient with the studies, last received first."""
-    found = work.archive.patient(patient_key)
-    studies = work.archive.studies(StudyCriteria(patient_key=patient_key), cursor, ON_A_PAGE).page
-    return page(request, by, PatientView(found, studies))
+    """Show one patient with the studies, the latest first unless another order is wished."""
+    patient = work.archive.patient(patient_key)
+    wish = _order(sort, order, STUDY_SORTS)
+    found = work.archive.studies(StudyCriteria(patient_key=patient_key), cursor, ON_A_PAGE, wish)
+    view = PatientView(found.page, wish, total_of(found, before), patient)
+    return page(request, by, view)
+
+
+def _order(sort: str, order: str, sorts: tuple[str, ...]) -> ListOrder:
+    """Return the order that an address wishes; an unknown one is ignored."""
+    named = sort if sort in sorts else "received"
+    usual = "asc" if named in ASCENDING else "desc"
+    return ListOrder(named, (order if order in DIRECTIONS else usual) == "desc")
+
+
+def _days_ago(days: int) -> date:
+    return datetime.now(UTC).date() - timedelta(days=days)
+
+
+def _export_of(asked: dict[str, str]) -> dict[str, str]:
+    """Return the filters of the page as REST has them."""
+    said = {name: value for name, value in asked.items() if name != "days"}
+    if asked["days"] in dict(SPANS):
+        said["date_from"] = _days_ago(int(asked["days"])).isoformat()
+    return said
 
 
 @router.get("/studies/{study_instance_uid}")
 def study(
-    request: Request, by: MayReadArchive, work: InWork, study_instance_uid: UidInPath
+    request: Request,
+    by: MayReadArchive,
+    work: InWork,
+    study_instance_uid: UidInPath,
+    cursor: Cursor = None,
 ) -> Response:
-    """Show one study."""
-    series = work.archive.series(study_instance_uid, None, MAX_SERIES)
+    """Show one study with its series, as many as fit on a page."""
+    series = work.archive.series(study_instance_uid, cursor, SERIES_ON_A_PAGE)
     found = work.archive.study(study_instance_uid)
     held = TransactionCriteria(uid=study_instance_uid, action="study.hold")
     view = StudyView(
         study=found,
-        series=sorted(series.items, key=by_number),
+        series=series,
+        shown=sorted(series.items, key=by_number),
         hold=next(iter(work.transactions.transactions(held, None, 1).items), None)
         if found.held
         else None,
-        more_series=series.next_cursor is not None,
         conflicts=work.conflicts.conflicts(
             ConflictCriteria(study_instance_uid), None, MAX_CONFLICTS
         ),

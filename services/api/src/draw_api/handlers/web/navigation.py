@@ -25,7 +25,13 @@ NAVIGATION: Final = (
     (
         N_("Archive"),
         (
-            NavigationEntry("/studies", N_("Studies"), "layers", Permission.READ_ARCHIVE),
+            NavigationEntry(
+                "/studies",
+                N_("Studies"),
+                "layers",
+                Permission.READ_ARCHIVE,
+                also=("/selection",),
+            ),
             NavigationEntry("/patients", N_("Patients"), "person", Permission.READ_ARCHIVE),
             NavigationEntry("/conflicts", N_("Conflicts"), "alert", Permission.READ_ARCHIVE),
             NavigationEntry("/storage", N_("Storage"), "disk", Permission.READ_STORAGE),

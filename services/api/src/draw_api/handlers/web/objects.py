@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from draw_api.handlers.downloads import archive_headers
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web import words
 from draw_api.handlers.web.languages import N_
@@ -218,10 +219,11 @@ def download(
     by: MayDownloadObjects, work: InWork, study_instance_uid: UidInPath
 ) -> StreamingResponse:
     """Return all files of a study as a ZIP archive."""
+    study = work.archive.study(study_instance_uid)
     return StreamingResponse(
         work.objects.hand_out_study(by, study_instance_uid),
         media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{study_instance_uid}.zip"'},
+        headers=archive_headers([study]),
     )
 
 

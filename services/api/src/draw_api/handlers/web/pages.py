@@ -29,9 +29,15 @@ from draw_api.handlers.web.navigation import NAVIGATION, NavigationEntry, place_
 from draw_api.models.access import Principal
 from draw_api.models.languages import LANGUAGES
 from draw_api.models.permissions import Permission, may
+from draw_api.models.texts import whole_number
 
 PACKAGE: Final = Path(__file__).resolve().parents[2]
 STATIC: Final = PACKAGE / "static"
+PAGE_PARAMETERS: Final = frozenset({"cursor", "before", "trail"})
+"""What an address has beside the filters of a list."""
+TRAIL_SEPARATOR: Final = "~"
+MAX_TRAIL_LENGTH: Final = 1500
+"""An address has to go through every proxy; of a longer trail the beginning is dropped."""
 NOTICE_COOKIE: Final = "draw_notice"
 NOTICE_SECONDS: Final = 30
 """For the way from a form to the page that says what it did."""
@@ -44,6 +50,17 @@ class View:
     template: ClassVar[str]
     fragment: ClassVar[str] = ""
     """The template of the part that htmx replaces; empty means always the whole page."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageLinks:
+    """Where one page of a list is, and the addresses of the pages around it; empty: none."""
+
+    before: int
+    """How many rows the pages before it have."""
+    first: str
+    previous: str
+    next: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,49 @@ class Frame:
         """Return the address of this page without one parameter, as for its first page."""
         others = self._others(name)
         return f"{self.path}?{urlencode(others)}" if others else self.path
+
+    def with_parameters(self, **changed: str) -> str:
+        """Return the address of this list's first page with other parameters; empty ones go."""
+        kept = [pair for pair in self._list() if pair[0] not in changed]
+        return self._address([*kept, *((k, v) for k, v in changed.items() if v)])
+
+    def page_links(self, next_cursor: str | None, shown: int) -> PageLinks:
+        """Return the addresses of the pages around one that shows so many rows.
+
+        A cursor only leads on. So the address also has the trail of the pages before, each with how
+        many rows there are before it.
+        """
+        held = dict(parse_qsl(self.query))
+        cursor = held.get("cursor", "")
+        before = (whole_number(held.get("before", "")) or 0) if cursor else 0
+        trail = [one for one in held.get("trail", "").split(TRAIL_SEPARATOR) if "." in one]
+        trail = trail if cursor else []
+        previous = ""
+        if trail:
+            number, _, last = trail[-1].partition(".")
+            previous = self._place(last, number, trail[:-1])
+        onward = [*trail, f"{before}.{cursor}"]
+        while len(TRAIL_SEPARATOR.join(onward)) > MAX_TRAIL_LENGTH:
+            onward = onward[1:]
+        return PageLinks(
+            before=before,
+            first=self._address(self._list()) if cursor else "",
+            previous=previous,
+            next=self._place(next_cursor, str(before + shown), onward) if next_cursor else "",
+        )
+
+    def _list(self) -> list[tuple[str, str]]:
+        return [pair for pair in parse_qsl(self.query) if pair[0] not in PAGE_PARAMETERS]
+
+    def _place(self, cursor: str, before: str, trail: list[str]) -> str:
+        """Return the address of a page; that of the first has no cursor."""
+        if not cursor:
+            return self._address(self._list())
+        way = (("cursor", cursor), ("before", before), ("trail", TRAIL_SEPARATOR.join(trail)))
+        return self._address([*self._list(), *way])
+
+    def _address(self, parameters: list[tuple[str, str]]) -> str:
+        return f"{self.path}?{urlencode(parameters)}" if parameters else self.path
 
     def _others(self, name: str) -> list[tuple[str, str]]:
         return [(key, held) for key, held in parse_qsl(self.query) if key != name]

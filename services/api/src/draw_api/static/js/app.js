@@ -276,9 +276,41 @@
   });
 
   function countSelected(form) {
-    const chosen = form.querySelectorAll("[data-select]:checked").length;
-    for (const place of form.querySelectorAll("[data-selected]")) place.textContent = chosen ? texts.numberSelected.replace("NUMBER", chosen.toLocaleString(language)) : "";
+    const boxes = [...form.querySelectorAll("[data-select]:checked")];
+    const number = boxes.length.toLocaleString(language);
+    const bytes = boxes.reduce((sum, box) => sum + Number(box.dataset.size ?? 0), 0);
+    let said = boxes.length ? texts.numberSelected.replace("NUMBER", number) : "";
+    if (said && bytes) said = texts.sizeSelected.replace("NUMBER", number).replace("SIZE", bytesOf(bytes));
+    for (const place of form.querySelectorAll("[data-selected]")) place.textContent = said;
   }
+
+  // As the server writes sizes: in powers of 1000.
+  function bytesOf(number) {
+    const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let unit = 0;
+    while (Math.abs(number) >= 1000 && unit < units.length - 1) { number /= 1000; unit += 1; }
+    const digits = unit === 0 || number >= 100 ? 0 : 1;
+    return `${number.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits })}\u00a0${units[unit]}`;
+  }
+
+  // In a work list j and k go from row to row, and a space ticks the row; Enter follows its link.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target.closest("input:not([type=checkbox]), textarea, select, button, summary");
+    const list = document.querySelector("[data-rows]");
+    if (typing || !list) return;
+    const row = event.target.closest("[data-rows] tbody tr");
+    if (event.key === "j" || event.key === "k") {
+      const rows = [...list.querySelectorAll("tbody tr")];
+      const at = row ? rows.indexOf(row) + (event.key === "j" ? 1 : -1) : 0;
+      rows[Math.min(rows.length - 1, Math.max(0, at))]?.querySelector("th a")?.focus();
+    } else if (event.key === " " && row && event.target.matches("a")) {
+      const box = row.querySelector("[data-select]");
+      if (!box) return;
+      event.preventDefault();
+      box.click();
+    }
+  });
 
   // A date range in DICOM's form from two date pickers.
   function fillRange(picker) {

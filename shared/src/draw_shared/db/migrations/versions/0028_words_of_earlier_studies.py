@@ -6,8 +6,8 @@ keeps nobody out; who changes a study meanwhile waits for nothing but its own wo
 
 from alembic import op
 
-revision = "0026"
-down_revision = "0025"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

@@ -10,8 +10,8 @@ other as those who write do, to give each its triggers; nobody can write meanwhi
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025"
-down_revision = "0024"
+revision = "0027"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 
@@ -55,6 +55,7 @@ FUNCTIONS = {
     "keep_words_of_study": "SELECT NEW.id",
     "keep_words_of_studies": "SELECT id FROM more",
     "keep_words_of_persons": "SELECT DISTINCT study_pk FROM changed",
+    "keep_words_of_other_persons": "SELECT study_pk FROM less UNION SELECT study_pk FROM more",
 }
 FUNCTION = """
 CREATE FUNCTION NAME() RETURNS trigger LANGUAGE plpgsql
@@ -94,8 +95,8 @@ TRIGGERS = (
     """,
     """
     CREATE TRIGGER keep_words_of_other_persons AFTER UPDATE ON stated_persons
-    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
-    EXECUTE FUNCTION keep_words_of_persons()
+    REFERENCING OLD TABLE AS less NEW TABLE AS more FOR EACH STATEMENT
+    EXECUTE FUNCTION keep_words_of_other_persons()
     """,
 )
 

@@ -1,0 +1,279 @@
+"""What is done to several studies at once: download, send, hold, delete.
+
+Each is asked for on a page that names every study, and answered for each study in words.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Annotated, ClassVar, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from draw_api.handlers.downloads import archive_headers
+from draw_api.handlers.turns import RequestCost, costs
+from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.languages import _, said
+from draw_api.handlers.web.pages import View, page
+from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires
+from draw_api.handlers.work import InWork, UnitOfWork
+from draw_api.models.archive import Study
+from draw_api.models.failures import Conflict, Invalid, NotFound, Refusal
+from draw_api.models.jobs import NewSend
+from draw_api.models.nodes import Node
+from draw_api.models.permissions import Permission
+from draw_api.models.storage import Hold
+from draw_shared.contracts.identifiers import MAX_UID_LENGTH
+from draw_shared.contracts.texts import UID
+from draw_shared.wording import message
+
+router = APIRouter(include_in_schema=False)
+
+DownloadObjectsAct = Annotated[SubmittedForm, form_requires(Permission.DOWNLOAD_OBJECTS)]
+RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
+HoldStudiesAct = Annotated[SubmittedForm, form_requires(Permission.HOLD_STUDIES)]
+DeleteStudiesAct = Annotated[SubmittedForm, form_requires(Permission.DELETE_STUDIES)]
+
+MAX_SELECTED: Final = 100
+"""More than a page of a list has."""
+MAX_NODES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedStudy:
+    """A study of the selection; `study` is None when the archive does not have it any more."""
+
+    study_instance_uid: str
+    study: Study | None
+    words: str = ""
+    """What was done to it, or why not, or what will not be done."""
+    failed: bool = False
+    path: str = ""
+    """Where to see what was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionQuestionView(View):
+    """Asks whether something is to be done to each study."""
+
+    template: ClassVar[str] = "studies/question.html.jinja"
+
+    title: str
+    text: str
+    button: str
+    action: str
+    back: str
+    studies: list[SelectedStudy]
+    nodes: list[Node]
+    reason: bool = False
+    typed: str = ""
+    problem: str = ""
+    danger: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """How much the studies take up."""
+        return sum(one.study.size_bytes for one in self.studies if one.study is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionAnswerView(View):
+    """Says for each study what was done."""
+
+    template: ClassVar[str] = "studies/answer.html.jinja"
+
+    title: str
+    back: str
+    studies: list[SelectedStudy]
+    download: bool = False
+    """Whether what is left may be downloaded."""
+
+    @property
+    def failed(self) -> int:
+        """For how many nothing was done."""
+        return sum(one.failed for one in self.studies)
+
+
+@router.post("/selection/download", dependencies=[costs(RequestCost.DOWNLOADS)])
+def download(request: Request, act: DownloadObjectsAct, work: InWork) -> Response:
+    """Return all files of the studies as one ZIP archive, or say which study is gone."""
+    chosen = _chosen(work, act.form)
+    studies = [one.study for one in chosen if one.study is not None]
+    if len(studies) < len(chosen):
+        view = SelectionAnswerView(
+            _("Not every study can be downloaded"), _back(act.form), chosen, download=bool(studies)
+        )
+        return page(request, act.by, view, status=HTTPStatus.CONFLICT)
+    return StreamingResponse(
+        work.objects.hand_out_studies(act.by, studies),
+        media_type="application/zip",
+        headers=archive_headers(studies),
+    )
+
+
+@router.post("/selection/send")
+def send(request: Request, act: RunJobsAct, work: InWork) -> Response:
+    """Ask to which remote node the studies go, then queue a job for each."""
+    chosen = _chosen(work, act.form)
+    if not act.form.has("confirmed"):
+        nodes = [node for node in work.nodes.nodes(None, MAX_NODES).items if node.active]
+        view = SelectionQuestionView(
+            title=_("Send these studies?"),
+            text=_("A job is queued for each study.") if nodes else _("There is no remote node."),
+            button=_("Send"),
+            action="/selection/send",
+            back=_back(act.form),
+            studies=chosen,
+            nodes=nodes,
+        )
+        return page(request, act.by, view)
+    done = []
+    for one in chosen:
+        try:
+            _require(one)
+            wanted = {
+                "kind": "send",
+                "node_id": act.form.text("node_id"),
+                "study_instance_uid": one.study_instance_uid,
+            }
+            job = work.jobs.create(act.by, validate_form(NewSend, wanted))
+            done.append(_done(one, _("The job is queued."), f"/jobs/{job.id}"))
+        except Refusal as error:
+            done.append(_not_done(one, error))
+    return _answer(request, act, _("Sending"), done)
+
+
+@router.post("/selection/hold")
+def hold(request: Request, act: HoldStudiesAct, work: InWork) -> Response:
+    """Ask why the studies are to be held, then hold each."""
+    chosen = _chosen(work, act.form)
+    view = SelectionQuestionView(
+        title=_("Hold these studies?"),
+        text=_("Clean-up skips them, and nobody can delete them until they are released."),
+        button=_("Hold the studies"),
+        action="/selection/hold",
+        back=_back(act.form),
+        studies=[_noting_held(one, _("It is held already.")) for one in chosen],
+        nodes=[],
+        reason=True,
+        typed=act.form.text("reason"),
+    )
+    if not act.form.has("confirmed"):
+        return page(request, act.by, view)
+    try:
+        said_reason = validate_form(Hold, {"reason": act.form.text("reason")}).reason
+    except Invalid as error:
+        return _ask_again(request, act, view, error)
+    done = []
+    for one in chosen:
+        try:
+            if _require(one).held:
+                raise Conflict(message("The study is held already."))
+            work.storage.hold(act.by, one.study_instance_uid, said_reason)
+            done.append(_done(one, _("Held."), f"/studies/{one.study_instance_uid}"))
+        except Refusal as error:
+            done.append(_not_done(one, error))
+    return _answer(request, act, _("Holding"), done)
+
+
+@router.post("/selection/delete")
+def delete(request: Request, act: DeleteStudiesAct, work: InWork) -> Response:
+    """Ask why the studies are to be deleted, then delete each that is not held."""
+    chosen = _chosen(work, act.form)
+    view = SelectionQuestionView(
+        title=_("Delete these studies permanently?"),
+        text=_(
+            "They are removed from the archive and from the disk, with every copy and version of"
+            " their images. This cannot be undone; rebuilding the index does not bring them back."
+        ),
+        button=_("Delete the studies"),
+        action="/selection/delete",
+        back=_back(act.form),
+        studies=[_noting_held(one, _("It is held and will not be deleted.")) for one in chosen],
+        nodes=[],
+        reason=True,
+        typed=act.form.text("reason"),
+        danger=True,
+    )
+    if not act.form.has("confirmed"):
+        return page(request, act.by, view)
+    try:
+        said_reason = validate_form(Hold, {"reason": act.form.text("reason")}).reason
+    except Invalid as error:
+        return _ask_again(request, act, view, error)
+    done = []
+    for one in chosen:
+        try:
+            work.storage.delete(act.by, one.study_instance_uid, said_reason)
+            done.append(_done(one, _("Deleted; its files go within seconds."), ""))
+        except Refusal as error:
+            done.append(_not_done(one, error))
+    return _answer(request, act, _("Deleting"), done)
+
+
+def _chosen(work: UnitOfWork, form: CheckedForm) -> list[SelectedStudy]:
+    """Return the ticked studies.
+
+    Raises:
+        Conflict: none is ticked, or too many are.
+    """
+    uids = [uid for uid in dict.fromkeys(form.texts("study")) if _is_uid(uid)]
+    if not uids:
+        raise Conflict(message("No study is selected. Tick the studies first."))
+    if len(uids) > MAX_SELECTED:
+        raise Conflict(message("Select at most %(most)s studies at a time.", most=MAX_SELECTED))
+    found = []
+    for uid in uids:
+        try:
+            found.append(SelectedStudy(uid, work.archive.study(uid)))
+        except NotFound as error:
+            found.append(SelectedStudy(uid, None, said(str(error)), failed=True))
+    return found
+
+
+def _is_uid(text: str) -> bool:
+    return len(text) <= MAX_UID_LENGTH and re.fullmatch(UID.pattern, text) is not None
+
+
+def _require(one: SelectedStudy) -> Study:
+    if one.study is None:
+        raise NotFound(message("The index has no such study."))
+    return one.study
+
+
+def _noting_held(one: SelectedStudy, words: str) -> SelectedStudy:
+    if one.study is None or not one.study.held:
+        return one
+    return SelectedStudy(one.study_instance_uid, one.study, words, failed=True)
+
+
+def _done(one: SelectedStudy, words: str, path: str) -> SelectedStudy:
+    return SelectedStudy(one.study_instance_uid, one.study, words, path=path)
+
+
+def _not_done(one: SelectedStudy, error: Refusal) -> SelectedStudy:
+    problems = error.problems if isinstance(error, Invalid) else ()
+    words = "; ".join(said(found.message) for found in problems) or said(str(error))
+    return SelectedStudy(one.study_instance_uid, one.study, words, failed=True)
+
+
+def _back(form: CheckedForm) -> str:
+    """Return the list that the visitor came from, and no other place."""
+    back = form.text("back")
+    return back if back.startswith(("/studies?", "/patients/")) else "/studies"
+
+
+def _answer(
+    request: Request, act: SubmittedForm, title: str, done: list[SelectedStudy]
+) -> Response:
+    return page(request, act.by, SelectionAnswerView(title, _back(act.form), done))
+
+
+def _ask_again(
+    request: Request, act: SubmittedForm, view: SelectionQuestionView, error: Invalid
+) -> Response:
+    """Return the question with the typed reason and its problem."""
+    problem = "; ".join(said(found.message) for found in error.problems)
+    again = replace(view, problem=_("It %(problem)s.", problem=problem))
+    return page(request, act.by, again, status=HTTPStatus.UNPROCESSABLE_ENTITY)
