@@ -48,7 +48,8 @@ def archive_names(studies: Sequence[Study]) -> list[str]:
     seen: Counter[str] = Counter()
     names = []
     for study in studies:
-        family, _, given = study.patient.name.partition("=")[0].partition("^")
+        groups = [group for group in study.patient.name.split("=") if group]
+        family, _, given = (groups or [""])[0].partition("^")
         who = _plain(f"{family} {given.partition('^')[0]}")[:MAX_NAME_LENGTH].strip("_")
         day = study.study_date.isoformat() if study.study_date else ""
         parts = (who or _plain(study.patient.patient_id)[:MAX_NAME_LENGTH].strip("_"), day)
