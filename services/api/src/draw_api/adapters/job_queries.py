@@ -54,7 +54,8 @@ ADD_ECHOES: Final = text(
     SELECT gen_random_uuid(), 'echo', 'queued', n.id, :priority, '{}', :created_by
     FROM remote_nodes n
     WHERE n.active AND NOT EXISTS (SELECT FROM jobs j
-        WHERE j.node_id = n.id AND j.kind = 'echo' AND j.finished_at IS NULL)
+        WHERE j.node_id = n.id AND j.kind = 'echo' AND j.finished_at IS NULL
+            AND j.state IN ('queued', 'running'))
     ORDER BY n.id
     RETURNING id
     """

@@ -32,6 +32,9 @@ SopInstanceUids = Annotated[
 """Repeated UIDs count once."""
 FINISHED: Final = ("complete", "unproved", "partial", "failed", "cancelled")
 
+UNDER_WAY: Final = ("queued", "running")
+"""States of a job that begins at once or has begun; others wait for something, or are over."""
+
 
 class _NewJob(Request):
     """The parameters of every job against a remote node."""

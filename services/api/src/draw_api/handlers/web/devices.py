@@ -23,7 +23,7 @@ from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.devices import DeviceCall, OwnData
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
-from draw_api.models.jobs import FINISHED, NewEcho
+from draw_api.models.jobs import UNDER_WAY, NewEcho
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.peers import PeerToAllow
 from draw_api.models.permissions import Permission
@@ -132,7 +132,7 @@ class ConnectState:
             else (),
             known=work.nodes.with_title(self.ae_title) if self.step != "call" else (),
             node=node,
-            testing=any(job.kind == "echo" and job.state not in FINISHED for job in jobs),
+            testing=any(job.kind == "echo" and job.state in UNDER_WAY for job in jobs),
         )
 
 

@@ -20,7 +20,7 @@ from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.devices import OwnData
 from draw_api.models.failures import Conflict, FieldProblem, Invalid
-from draw_api.models.jobs import FINISHED, Job, NewEcho, NewProbe
+from draw_api.models.jobs import UNDER_WAY, Job, NewEcho, NewProbe
 from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
@@ -83,7 +83,7 @@ class NodeView(View):
     @property
     def testing(self) -> bool:
         """Whether a test is on its way."""
-        return any(job.kind == "echo" and job.state not in FINISHED for job in self.jobs)
+        return any(job.kind == "echo" and job.state in UNDER_WAY for job in self.jobs)
 
 
 @dataclass(frozen=True, slots=True)

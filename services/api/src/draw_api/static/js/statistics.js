@@ -34,6 +34,7 @@
       height: HEIGHT,
       padding: [8, 4, 0, 0],
       cursor: { y: false },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: {
         x: { range: (u, min, max) => [min - DAY / 2, max + DAY / 2] },
         y: { range: (u, min, max) => [0, Math.max(10, max * 1.1)] },
@@ -42,13 +43,13 @@
       axes: [
         { ...axis, size: 28, incrs: [1, 2, 7, 14, 28, 56, 112].map((n) => n * DAY), values: (u, vs) => vs.map(short) },
         { ...axis, size: 62, values: whole },
-        { ...axis, scale: "mb", side: 1, size: 76, grid: { show: false }, values: (u, vs) => vs.map((v) => `${number(v)} MB`) },
+        { ...axis, scale: "mb", side: 1, size: 76, grid: { show: false }, values: (u, vs) => vs.map((v) => `${number(v, vs.at(-1) < 10 ? 1 : 0)} MB`) },
       ],
       series: [
         { label: place.dataset.day, value: (u, v) => (v == null ? "–" : date(v)) },
         { label: place.dataset.images, stroke: colour("--accent"), fill: colour("--accent-soft"), width: 1, paths: uPlot.paths.bars({ size: [0.7, 60] }), points: { show: false }, value: (u, v) => (v == null ? "–" : number(v)) },
         { label: place.dataset.failed, stroke: colour("--bad"), fill: colour("--bad-soft"), width: 1, paths: uPlot.paths.bars({ size: [0.35, 30] }), points: { show: false }, value: (u, v) => (v == null ? "–" : number(v)) },
-        { label: place.dataset.size, scale: "mb", stroke: colour("--muted"), dash: [4, 3], width: 1.5, value: (u, v) => (v == null ? "–" : number(v, 1)) },
+        { label: place.dataset.size, scale: "mb", stroke: colour("--muted"), dash: [4, 3], width: 1.5, points: { show: false }, value: (u, v) => (v == null ? "–" : number(v, 1)) },
       ],
     };
   }
