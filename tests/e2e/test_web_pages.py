@@ -469,7 +469,7 @@ def test_remote_node_query_retrieve_to_completion(visitor, remote):
     page.goto("/queries/new")
     page.fill("#k-PatientName", "REMOTE*")
     page.click("button:has-text('Query')")
-    expect(page.locator("td", has_text="Remote, Rita")).to_be_visible(timeout=LIVE)
+    expect(page.locator("tbody th", has_text="Remote, Rita")).to_be_visible(timeout=LIVE)
     expect(page.get_by_text("Complete: the node has sent every match")).to_be_visible(timeout=LIVE)
     page.check("[name=selected]")
     expect(page.locator("[data-selected]")).to_have_text("1 selected")
@@ -484,9 +484,9 @@ def test_remote_node_query_retrieve_to_completion(visitor, remote):
     page.goto("/jobs")
     expect(page.locator("tbody tr").first).to_contain_text("Remote, Rita")
 
-    page.goto("/queries")
+    page.goto("/queries/history")
     page.click("button:has-text('Run again') >> nth=0")
-    expect(page.locator("td", has_text="Remote, Rita")).to_be_visible(timeout=LIVE)
+    expect(page.locator("tbody th", has_text="Remote, Rita")).to_be_visible(timeout=LIVE)
 
 
 def test_batch_shows_errors_before_anything_starts(visitor, remote):
@@ -510,9 +510,9 @@ def test_a_list_is_asked_and_what_is_ticked_retrieved(visitor, remote):
     page.click("a:has-text('Query a list')")
     page.fill("#text", "Remark;Patient ID\nx;REMOTE-1\ny;NOBODY\n")
     page.click("button:has-text('Check the list')")
-    expect(page.get_by_role("heading", name="2 lines to ask")).to_be_visible()
-    expect(page.get_by_text("not asked for: Remark")).to_be_visible()
-    page.click("button:has-text('Ask them')")
+    expect(page.get_by_role("heading", name="2 lines to query")).to_be_visible()
+    expect(page.get_by_text("not sent: Remark")).to_be_visible()
+    page.click("button:has-text('Query them')")
     expect(page.get_by_role("heading", name="2 of 2 answers")).to_be_visible(timeout=LIVE)
     expect(page.locator("tbody tr", has_text="NOBODY")).to_contain_text("Not found")
     found = page.locator("tbody tr", has_text="Remote, Rita")

@@ -308,8 +308,8 @@ def test_the_page_shows_the_list_before_anybody_is_asked(operator, nodes):
         "/batch-queries/preview", data=form, files={"file": CSV.encode("utf-16")}
     )
     assert answer.status_code == 200, answer.text
-    assert "3 lines to ask" in answer.text
-    assert "not asked for: Name" in answer.text
+    assert "3 lines to query" in answer.text
+    assert "not sent: Name" in answer.text
     begun = operator.post("/batch-queries/new", data=form | {"text": CSV})
     assert begun.status_code == 303
     page = operator.get(begun.headers["Location"])

@@ -45,7 +45,18 @@ def test_the_history_is_narrowed(api, admin):
     assert found(since=tomorrow) == []
     assert found(until=tomorrow, created_by="admin") == [first]
     today = datetime.now(UTC).date().isoformat()
-    shown = admin.get("/queries", params={"created_by": "operator", "date_to": today}).text
+    shown = admin.get("/queries/history", params={"created_by": "operator", "date_to": today}).text
     assert second in shown
     assert first not in shown
-    assert "No query matches" in admin.get("/queries", params={"created_by": "nobody"}).text
+    assert "No query matches" in admin.get("/queries/history", params={"created_by": "nobody"}).text
+
+
+def test_who_may_only_read_sees_the_history_instead_of_the_form(api, admin):
+    viewer = api.of_role("viewer")
+    shown = viewer.get("/queries")
+    assert shown.status_code == 200
+    assert "No query has been sent yet" in shown.text
+    assert "/queries/new" not in shown.text
+    moved = admin.get("/queries", params={"created_by": "admin", "cursor": ""})
+    assert moved.status_code == 303
+    assert moved.headers["Location"].startswith("/queries/history?created_by=admin")

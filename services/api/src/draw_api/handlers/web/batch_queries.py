@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.languages import _
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
@@ -34,6 +35,7 @@ from draw_api.models.permissions import Permission
 from draw_api.models.texts import whole_numbers
 from draw_api.services.csv_lists import text_of
 from draw_api.services.query_lists import QueryList, query_list_of_text
+from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)
 
@@ -61,6 +63,7 @@ class ListView(View):
     asked: QueryList | None = None
     problems: tuple[FieldProblem, ...] = ()
     previewed: ClassVar[int] = PREVIEWED
+    example: ClassVar[str] = "PatientID;StudyDate;Modality\n0042;20260101-;CT"
 
     def cells(self, number: int) -> list[str]:
         """Return the keys of a line in the order of the columns."""
@@ -192,9 +195,9 @@ def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID
     work.batch_queries.batch_query(query_id)
     here = f"/batch-queries/{query_id}"
     view = ConfirmView(
-        title="Forget this batch query?",
-        text="The list is deleted with all its answers; retrieved objects remain.",
-        button="Forget it",
+        title=_("Delete this batch query?"),
+        text=_("The list is deleted with all its answers; retrieved images remain."),
+        button=_("Delete"),
         action=f"{here}/remove",
         back=here,
     )
@@ -218,7 +221,7 @@ def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     else:
         wanted["studies"] = _read_ticked(act.form)
         if not wanted["studies"]:
-            raise Conflict("Nothing is selected. Tick what to retrieve.")
+            raise Conflict(message("Nothing is selected. Tick what to retrieve."))
     begun = work.batch_queries.retrieve(act.by, query_id, validate_form(RetrieveFound, wanted))
     notice = "job-created" if begun.studies else "job-known"
     if len(begun.retrieves) > 1:

@@ -44,6 +44,7 @@ class BatchView(View):
     doubts: list[FieldProblem]
     problems: tuple[FieldProblem, ...]
     previewed: ClassVar[int] = PREVIEWED
+    example: ClassVar[str] = "StudyInstanceUID\n1.2.840.113619.2.55.3"
 
 
 @router.get("/batches/new")

@@ -1,7 +1,7 @@
 """Jobs: retrieves with live progress and missing instances, and all other jobs."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, get_args
+from typing import Annotated, Any, ClassVar, Final, get_args
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.languages import _
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
@@ -75,6 +76,12 @@ class RetrieveView(View):
         """Whether it has ended."""
         return self.job.state in FINISHED
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while it has not ended, or if it never began."""
+        began, ended = self.job.started_at, self.job.finished_at
+        return (ended - began).total_seconds() if began and ended else None
+
 
 @dataclass(frozen=True, slots=True)
 class OtherJobView(View):
@@ -89,6 +96,13 @@ class OtherJobView(View):
     def over(self) -> bool:
         """Whether it has ended."""
         return self.job.state in FINISHED
+
+    @property
+    def facts(self) -> list[tuple[str, Any]]:
+        """What the job was told, how far it is and what it has found, as far as that is known."""
+        job = self.job
+        everything = job.parameters | job.progress | job.result
+        return [(name, value) for name, value in everything.items() if value not in ("", None, {})]
 
 
 @router.get("/jobs")
@@ -135,9 +149,9 @@ def ask_cancel(request: Request, by: MayRunJobs, work: InWork, job_id: UUID) -> 
     """Ask for confirmation before a job is cancelled."""
     _look(work, job_id)
     view = ConfirmView(
-        title="Call this job off?",
-        text="What has arrived stays. What is missing can be retrieved later.",
-        button="Call it off",
+        title=_("Cancel this job?"),
+        text=_("What has arrived stays. What is missing can be retrieved later."),
+        button=_("Cancel the job"),
         action=f"/jobs/{job_id}/cancel",
         back=f"/jobs/{job_id}",
     )

@@ -280,9 +280,11 @@ NOTICES: Final = {
         "Pinned: it is trusted by this certificate alone. Test the connection again."
     ),
     "node-limit-forgotten": N_("The next query finds out again after how many matches it stops."),
-    "query-removed": N_("The query is forgotten."),
+    "query-removed": N_("The query is deleted."),
+    "query-saved": N_("The query is saved."),
+    "saved-query-removed": N_("The saved query is deleted."),
     "query-cached": N_("The same was asked a moment ago: this is that answer."),
-    "job-cancelled": N_("The job is called off."),
+    "job-cancelled": N_("The job is cancelled."),
     "job-known": N_("This is already on the way: here is the job."),
     "job-pulled-forward": N_("This was to come later: it was pulled forward."),
     "job-created": N_("The job is queued."),

@@ -1,10 +1,12 @@
 """Queries to remote nodes: builder, results that can be retrieved, history."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,21 +16,33 @@ from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import error_of, validate_form
 from draw_api.handlers.web.jobs import notice_of
+from draw_api.handlers.web.languages import N_, _, said
 from draw_api.handlers.web.live import stream
-from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, day_of
+from draw_api.handlers.web.pages import View, address, page, redirect
+from draw_api.handlers.web.parameters import (
+    ON_A_PAGE,
+    Cursor,
+    RowId,
+    SearchText,
+    day_of,
+    moment_of,
+    picked,
+)
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
-from draw_api.models.queries import NewQuery, QueryCriteria, QueryMatch
+from draw_api.models.permissions import Permission, may
+from draw_api.models.queries import NewQuery, QueryCriteria, QueryMatch, RetrieveMatches, is_zone
 from draw_api.models.queries import Query as Asked
-from draw_api.models.retrieves import NewRetrieve
+from draw_api.models.saved_queries import NewSavedQuery, SavedQuery
 from draw_api.models.texts import SORT_KEY, whole_number, whole_numbers
+from draw_api.services.queries import BELOW
+from draw_api.services.wider_keys import with_wildcards, without_dates
+from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)
 
@@ -38,54 +52,48 @@ RunQueriesAct = Annotated[SubmittedForm, form_requires(Permission.RUN_QUERIES)]
 RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 MAX_NODES: Final = 200
+LATEST: Final = 8
+"""Queries below the form."""
+MAX_SAVED_SHOWN: Final = 100
 KEYS: Final = {
     # keyword: label, hint, level from which on it means something
-    "PatientName": ("Patient name begins with", "Smith, J", "PATIENT"),
-    "PatientID": ("Patient ID", "12*", "PATIENT"),
-    "PatientBirthDate": ("Born", "1960-11-01", "PATIENT"),
-    "StudyDate": ("Study date", "20260101-20260131", "STUDY"),
-    "AccessionNumber": ("Accession number", "A26-3*", "STUDY"),
-    "ModalitiesInStudy": ("Modalities in study", "CT", "STUDY"),
-    "StudyDescription": ("Study description", "*THORAX*", "STUDY"),
-    "ReferringPhysicianName": ("Referring physician", "GRANT*", "STUDY"),
+    "PatientName": (N_("Patient name"), "Smith, J", "PATIENT"),
+    "PatientID": (N_("Patient ID"), "12*", "PATIENT"),
+    "PatientBirthDate": (N_("Born"), "1960-11-01", "PATIENT"),
+    "StudyDate": (N_("Study date"), "2026-11-01", "STUDY"),
+    "AccessionNumber": (N_("Accession number"), "A26-3*", "STUDY"),
+    "ModalitiesInStudy": (N_("Modalities in study"), "CT", "STUDY"),
+    "StudyDescription": (N_("Study description"), "*THORAX*", "STUDY"),
+    "ReferringPhysicianName": (N_("Referring physician"), "GRANT*", "STUDY"),
     "StudyInstanceUID": ("Study Instance UID", "1.2.840…", "STUDY"),
-    "Modality": ("Modality of the series", "RTDOSE", "SERIES"),
-    "SeriesDescription": ("Series description", "*3 mm*", "SERIES"),
+    "Modality": (N_("Modality of the series"), "RTDOSE", "SERIES"),
+    "SeriesDescription": (N_("Series description"), "*3 mm*", "SERIES"),
     "SeriesInstanceUID": ("Series Instance UID", "1.2.840…", "SERIES"),
 }
-LEVELS: Final = ("PATIENT", "STUDY", "SERIES", "IMAGE")
-COLUMNS: Final = {
-    "PATIENT": ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
-    "STUDY": (
-        "PatientName", "PatientID", "StudyDate", "ModalitiesInStudy", "StudyDescription",
-        "AccessionNumber", "NumberOfStudyRelatedInstances",
-    ),
-    "SERIES": (
-        "Modality", "SeriesNumber", "SeriesDescription", "SeriesInstanceUID",
-        "NumberOfSeriesRelatedInstances",
-    ),
-    "IMAGE": ("InstanceNumber", "SOPInstanceUID", "SOPClassUID"),
-}  # fmt: skip
-TITLES: Final = {
-    "PatientName": "Patient",
-    "PatientID": "Patient ID",
-    "PatientBirthDate": "Born",
-    "PatientSex": "Sex",
-    "StudyDate": "Date",
-    "ModalitiesInStudy": "Modalities",
-    "StudyDescription": "Description",
-    "AccessionNumber": "Accession",
-    "NumberOfStudyRelatedInstances": "Objects",
-    "NumberOfSeriesRelatedInstances": "Objects",
-    "SeriesNumber": "Number",
-    "SeriesDescription": "Description",
-    "SeriesInstanceUID": "Series UID",
-    "InstanceNumber": "Number",
-    "SOPInstanceUID": "SOP Instance UID",
-    "SOPClassUID": "SOP class",
+FIRST_KEYS: Final = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "StudyDate",
+    "AccessionNumber",
+    "ModalitiesInStudy",
+)
+"""What most people ask by; the form shows the others on demand."""
+LEVELS: Final = {
+    "PATIENT": N_("Patients"),
+    "STUDY": N_("Studies"),
+    "SERIES": N_("Series"),
+    "IMAGE": N_("Images"),
 }
+SPANS: Final = {
+    "": N_("Any day, or as typed"),
+    "today": N_("Today"),
+    "yesterday": N_("Yesterday"),
+    "last_7_days": N_("Last 7 days"),
+    "last_30_days": N_("Last 30 days"),
+}
+FILTERED_BY: Final = ("node_id", "created_by", "since", "until", "date_from", "date_to", "cursor")
 DAY: Final = timedelta(days=1)
-RETRIEVABLE: Final = ("STUDY", "SERIES")
 NAME_SYNTAX: Final = re.compile(r"[\^*?=,\s]")
 QueryState = Annotated[str, Query(), SORT_KEY]
 
@@ -100,19 +108,57 @@ class BuilderView(View):
     chosen: frozenset[int]
     level: str
     values: dict[str, str]
+    study_dates: str
+    latest: list[Asked]
+    saved: list[SavedQuery]
     problems: tuple[FieldProblem, ...] = ()
+    name: str = ""
+    """The name of the saved query with which the form is filled in."""
     keys: ClassVar[dict[str, tuple[str, str, str]]] = KEYS
-    levels: ClassVar[tuple[str, ...]] = LEVELS
+    first: ClassVar[tuple[str, ...]] = FIRST_KEYS
+    levels: ClassVar[dict[str, str]] = LEVELS
+    spans: ClassVar[dict[str, str]] = SPANS
+
+    @property
+    def further(self) -> list[str]:
+        """The keys that are shown on demand."""
+        return [keyword for keyword in KEYS if keyword not in FIRST_KEYS]
+
+    @property
+    def open(self) -> bool:
+        """Whether a key that is shown on demand has a value or a problem."""
+        return any(self.values[keyword] or self.error(keyword) for keyword in self.further)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the nodes by their ids."""
+        return {node.id: node.name for node in self.nodes}
+
+    def edit_address(self, saved: SavedQuery) -> str:
+        """Return the address of the form filled in with a saved query."""
+        given = [("saved", saved.name), ("level", saved.level), ("study_dates", saved.study_dates)]
+        nodes = [("node_id", str(node_id)) for node_id in saved.node_ids]
+        keys = [(keyword, _text_of(value)) for keyword, value in saved.keys.items()]
+        return f"/queries/new?{urlencode([*given, *nodes, *keys])}"
+
+    def keys_of(self, query: Asked | SavedQuery) -> list[tuple[str, Any]]:
+        """Return the keys of a query; a template would take `keys` for the model's method."""
+        return sent_keys(query.keys)
 
     def error(self, keyword: str) -> str:
         """Return the problem of a key."""
-        return error_of(f"keys.{keyword}", self.problems)
+        return said(error_of(f"keys.{keyword}", self.problems))
+
+    @property
+    def name_problem(self) -> str:
+        """What is wrong with the name under which the query is saved."""
+        return said(error_of("name", self.problems))
 
     @property
     def general(self) -> str:
         """The problem of the query as a whole."""
-        names = {f"keys.{keyword}" for keyword in KEYS}
-        return "; ".join(p.message for p in self.problems if p.field not in names)
+        names = {"name", *(f"keys.{keyword}" for keyword in KEYS)}
+        return "; ".join(said(p.message) for p in self.problems if p.field not in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +170,7 @@ class QueryListView(View):
     found: Page[Asked]
     nodes: list[Node]
     asked: dict[str, str]
+    levels: ClassVar[dict[str, str]] = LEVELS
 
     @property
     def filtered(self) -> bool:
@@ -132,7 +179,15 @@ class QueryListView(View):
 
     def keys_of(self, query: Asked) -> list[tuple[str, Any]]:
         """Return the keys of a query; a template would take `keys` for the model's method."""
-        return list(query.keys.items())
+        return sent_keys(query.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class WiderQuery:
+    """A query that finds more, offered when nothing was found."""
+
+    words: str
+    keys: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +202,13 @@ class QueryView(View):
     search: str
     sort: str
     node_id: int | None
-    titles: ClassVar[dict[str, str]] = TITLES
+    levels: ClassVar[dict[str, str]] = LEVELS
+    below: ClassVar[dict[str, str]] = BELOW
 
     @property
     def sent(self) -> list[tuple[str, Any]]:
         """The keys that narrow the query, as the nodes got them."""
-        return [(keyword, value) for keyword, value in self.query.keys.items() if value]
+        return sent_keys(self.query.keys)
 
     @property
     def over(self) -> bool:
@@ -160,23 +216,68 @@ class QueryView(View):
         return self.query.state in FINISHED
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The attributes that are shown at this level."""
-        return COLUMNS[self.query.level]
+    def subject(self) -> dict[str, str]:
+        """Whose study or series is open, as text; empty for a query that opens none."""
+        opened = self.query.opened_from
+        return (
+            {name: _text_of(value) for name, value in opened.attributes.items()} if opened else {}
+        )
 
     @property
-    def retrievable(self) -> bool:
-        """Whether a match can be retrieved directly."""
-        return self.query.level in RETRIEVABLE
+    def several_nodes(self) -> bool:
+        """Whether more than one node was asked."""
+        return len(self.query.nodes) > 1
+
+    @property
+    def wider(self) -> list[WiderQuery]:
+        """What the form could ask instead."""
+        keys = self.query.keys
+        if not set(keys) <= set(KEYS):
+            return []
+        offers = [
+            (_("Look for these words anywhere"), with_wildcards(keys)),
+            (_("Look on any date"), without_dates(keys)),
+        ]
+        return [WiderQuery(words, sent) for words, sent in offers if sent]
+
+    @property
+    def edit_address(self) -> str:
+        """Return the address of the form filled in with this query."""
+        nodes = [("node_id", str(node_id)) for node_id in self.query.node_ids]
+        keys = [(keyword, _text_of(value)) for keyword, value in self.sent]
+        return f"/queries/new?{urlencode([('level', self.query.level), *nodes, *keys])}"
+
+    def narrowing(self, keys: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Return the keys that narrow a query."""
+        return sent_keys(keys)
+
+    def sorted_by(self, keyword: str) -> str:
+        """Return the address of this page in the order of an attribute, or in the reverse."""
+        sort = f"-{keyword}" if self.sort == keyword else keyword
+        here = f"/queries/{self.query.id}"
+        return address(here, search=self.search, node_id=self.node_id, sort=sort)
 
 
 @router.get("/queries")
-def queries(
+def queries(request: Request, by: MayReadQueries, work: InWork) -> Response:
+    """Show the form of a query with the latest ones below, or their list to those who only read."""
+    if any(name in request.query_params for name in FILTERED_BY):
+        return redirect(f"/queries/history?{request.url.query}")
+    if not may(by, Permission.RUN_QUERIES):
+        return page(request, by, _history(work, QueryCriteria(), {}, None))
+    nodes = queryable_nodes(work)
+    return page(request, by, _form(work, by, nodes, frozenset(node.id for node in nodes[:1])))
+
+
+@router.get("/queries/history")
+def history(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
     by: MayReadQueries,
     work: InWork,
     node_id: SearchText = "",
     created_by: SearchText = "",
+    since: SearchText = "",
+    until: SearchText = "",
     date_from: SearchText = "",
     date_to: SearchText = "",
     cursor: Cursor = None,
@@ -186,20 +287,26 @@ def queries(
     criteria = QueryCriteria(
         node_id=whole_number(node_id),
         created_by=created_by.strip(),
-        since=_midnight(first) if first else None,
-        until=_end_of(last) if last else None,
+        since=moment_of(since) or (_midnight(first) if first else None),
+        until=moment_of(until) or (_end_of(last) if last else None),
     )
-    view = QueryListView(
+    asked = {
+        "node_id": node_id,
+        "created_by": created_by,
+        "since": picked(criteria.since),
+        "until": picked(criteria.until),
+    }
+    return page(request, by, _history(work, criteria, asked, cursor))
+
+
+def _history(
+    work: UnitOfWork, criteria: QueryCriteria, asked: Mapping[str, str], cursor: str | None
+) -> QueryListView:
+    return QueryListView(
         found=work.queries.queries(criteria, cursor, ON_A_PAGE),
         nodes=work.nodes.nodes(None, MAX_NODES).items,
-        asked={
-            "node_id": node_id,
-            "created_by": created_by,
-            "date_from": date_from,
-            "date_to": date_to,
-        },
+        asked=dict.fromkeys(("node_id", "created_by", "since", "until"), "") | dict(asked),
     )
-    return page(request, by, view)
 
 
 def _midnight(day: date) -> datetime:
@@ -217,39 +324,134 @@ def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
     given = request.query_params
     nodes = queryable_nodes(work)
     chosen = whole_numbers(given.getlist("node_id"))
-    view = BuilderView(
-        nodes=nodes,
-        chosen=frozenset(chosen or (node.id for node in nodes[:1])),
+    view = _form(
+        work,
+        by,
+        nodes,
+        frozenset(chosen or (node.id for node in nodes[:1])),
         level=given.get("level", "STUDY"),
         values={keyword: given.get(keyword, "")[:1024] for keyword in KEYS},
+        study_dates=given.get("study_dates", ""),
+        name=given.get("saved", "")[:64],
     )
     return page(request, by, view)
+
+
+def _form(
+    work: UnitOfWork,
+    by: Principal,
+    nodes: list[Node],
+    chosen: frozenset[int],
+    *,
+    level: str = "STUDY",
+    values: dict[str, str] | None = None,
+    study_dates: str = "",
+    problems: tuple[FieldProblem, ...] = (),
+    name: str = "",
+) -> BuilderView:
+    saved = (
+        work.saved_queries.saved(by, None, MAX_SAVED_SHOWN)
+        if may(by, Permission.RUN_QUERIES)
+        else None
+    )
+    return BuilderView(
+        nodes=nodes,
+        chosen=chosen,
+        level=level,
+        values=values or dict.fromkeys(KEYS, ""),
+        study_dates=study_dates,
+        latest=work.queries.queries(QueryCriteria(), None, LATEST).items,
+        saved=saved.items if saved else [],
+        problems=problems,
+        name=name,
+    )
 
 
 @router.post("/queries/new")
 def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
     """Query the chosen nodes."""
-    values = {keyword: act.form.text(keyword) for keyword in KEYS}
-    keys = values | {"PatientName": name_pattern(values["PatientName"])}
-    chosen = act.form.texts("node_id")
-    asked = {
-        "level": act.form.text("level") or "STUDY",
-        "keys": {keyword: value for keyword, value in keys.items() if value},
-        "node_ids": chosen,
-        "max_age_seconds": 0 if act.form.has("anew") else 300,
-    }
     try:
-        query, new = work.queries.ask(act.by, validate_form(NewQuery, asked))
+        query, new = work.queries.ask(act.by, validate_form(NewQuery, _asked_by(act.form)))
     except Invalid as error:
-        view = BuilderView(
-            nodes=queryable_nodes(work),
-            chosen=frozenset(whole_numbers(chosen)),
-            level=str(asked["level"]),
-            values=values,
-            problems=error.problems,
-        )
-        return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _form_again(request, act, work, error)
     return redirect(f"/queries/{query.id}", "" if new else "query-cached")
+
+
+@router.post("/queries/saved")
+def save(request: Request, act: RunQueriesAct, work: InWork) -> Response:
+    """Save the query in the form under a name."""
+    name, shared = act.form.text("saved_name"), act.form.has("saved_shared")
+    try:
+        query = validate_form(NewQuery, _asked_by(act.form))
+        values = {"name": name, "shared": shared, "query": query}
+        work.saved_queries.save(act.by, validate_form(NewSavedQuery, values))
+    except Invalid as error:
+        return _form_again(request, act, work, error)
+    return redirect("/queries", "query-saved")
+
+
+@router.post("/queries/saved/{saved_id}/run")
+def run_saved(act: RunQueriesAct, work: InWork, saved_id: RowId) -> Response:
+    """Send a saved query."""
+    return redirect(f"/queries/{work.saved_queries.run(act.by, saved_id).id}")
+
+
+@router.get("/queries/saved/{saved_id}/remove")
+def ask_remove_saved(
+    request: Request, by: MayRunQueries, work: InWork, saved_id: RowId
+) -> Response:
+    """Ask for confirmation before a saved query is deleted."""
+    saved = work.saved_queries.one(by, saved_id)
+    shared = _("Nobody else can run it any more either.") if saved.shared else ""
+    view = ConfirmView(
+        title=_("Delete this saved query?"),
+        text=shared or _("The queries that were sent with it stay."),
+        button=_("Delete"),
+        action=f"/queries/saved/{saved_id}/remove",
+        back="/queries",
+        about=((_("Name"), saved.name),),
+    )
+    return page(request, by, view)
+
+
+@router.post("/queries/saved/{saved_id}/remove")
+def remove_saved(act: RunQueriesAct, work: InWork, saved_id: RowId) -> Response:
+    """Delete a saved query."""
+    work.saved_queries.remove(act.by, saved_id)
+    return redirect("/queries", "saved-query-removed")
+
+
+def _asked_by(form: CheckedForm) -> dict[str, Any]:
+    """Return the query in the form."""
+    values = {keyword: form.text(keyword) for keyword in KEYS}
+    keys = values | {"PatientName": name_pattern(values["PatientName"])}
+    span, zone = form.text("study_dates"), form.text("zone")
+    if span:
+        keys.pop("StudyDate")
+    return {
+        "level": form.text("level") or "STUDY",
+        "keys": {keyword: value for keyword, value in keys.items() if value},
+        "node_ids": form.texts("node_id"),
+        "study_dates": span,
+        # The browser's zone; one that this machine does not know is left out.
+        "zone": zone if is_zone(zone) else "",
+        "max_age_seconds": 0 if form.has("anew") else 300,
+    }
+
+
+def _form_again(request: Request, act: SubmittedForm, work: UnitOfWork, error: Invalid) -> Response:
+    view = _form(
+        work,
+        act.by,
+        queryable_nodes(work),
+        frozenset(whole_numbers(act.form.texts("node_id"))),
+        level=act.form.text("level") or "STUDY",
+        values={keyword: act.form.text(keyword) for keyword in KEYS},
+        study_dates=act.form.text("study_dates"),
+        problems=error.problems,
+        name=act.form.text("saved_name"),
+    )
+    return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def name_pattern(typed: str) -> str:
@@ -313,9 +515,9 @@ def ask_remove(request: Request, by: MayRunQueries, work: InWork, query_id: UUID
     work.queries.query(query_id)
     here = f"/queries/{query_id}"
     view = ConfirmView(
-        title="Forget this query?",
-        text="Its results are deleted with it; retrieved objects remain.",
-        button="Forget it",
+        title=_("Delete this query?"),
+        text=_("Its results are deleted with it; retrieved images remain."),
+        button=_("Delete"),
         action=f"{here}/remove",
         back=here,
     )
@@ -329,18 +531,25 @@ def remove(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
     return redirect("/queries", "query-removed")
 
 
+@router.post("/queries/{query_id}/open")
+def open_match(act: RunQueriesAct, work: InWork, query_id: UUID) -> Response:
+    """Ask the node for what is below a match: studies of a patient, series, images."""
+    chosen = whole_numbers([act.form.text("open")])
+    if not chosen:
+        raise NotFound(message("There is no such match."))
+    below, _new = work.queries.open_match(act.by, query_id, chosen[0])
+    return redirect(f"/queries/{below.id}")
+
+
 @router.post("/queries/{query_id}/retrieve")
 def retrieve(act: RunJobsAct, work: InWork, query_id: UUID) -> Response:
     """Retrieve the selected matches, from the nodes where they were found."""
     work.queries.query(query_id)
-    items = _read_selected(act.form)
-    if not items:
-        raise Conflict("Nothing is selected. Tick what to retrieve.")
-    jobs = []
-    for node_id, wanted in items.items():
-        values = {**options_of(act.form), "node_id": node_id, "items": wanted}
-        new = validate_form(NewRetrieve, values)
-        jobs.append(work.retrieves.create(act.by, new, new.items))
+    chosen = whole_numbers(act.form.texts("selected"))
+    if not chosen:
+        raise Conflict(message("Nothing is selected. Tick what to retrieve."))
+    wanted = validate_form(RetrieveMatches, options_of(act.form) | {"result_ids": chosen})
+    jobs = work.queries.retrieve(act.by, query_id, wanted)
     if len(jobs) > 1:
         return redirect("/jobs", "job-created")
     return redirect(f"/jobs/{jobs[0].retrieve.id}", notice_of(jobs[0]))
@@ -358,20 +567,6 @@ def options_of(form: CheckedForm) -> dict[str, Any]:
     return found
 
 
-def _read_selected(form: CheckedForm) -> dict[int, list[dict[str, str]]]:
-    """Return the ticked matches: node, study and series, separated by blanks."""
-    found: dict[int, list[dict[str, str]]] = {}
-    for text in form.texts("selected"):
-        node, _, uids = text.partition(" ")
-        study, _, series = uids.partition(" ")
-        for number in whole_numbers([node]):
-            item = {"study_instance_uid": study}
-            if series:
-                item["series_instance_uid"] = series
-            found.setdefault(number, []).append(item)
-    return found
-
-
 def _look(
     work: UnitOfWork,
     query_id: UUID,
@@ -385,6 +580,15 @@ def _look(
         query_id, node_id=node_id, search=search, sort=sort, cursor=cursor, limit=ON_A_PAGE
     )
     return QueryView(work.queries.query(query_id), matches, search, sort, node_id)
+
+
+def sent_keys(keys: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the keys that narrow a query; the others only ask for an attribute."""
+    return [(keyword, value) for keyword, value in keys.items() if value]
+
+
+def _text_of(value: object) -> str:
+    return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def queryable_nodes(work: UnitOfWork) -> list[Node]:

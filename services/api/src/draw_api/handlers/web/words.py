@@ -136,6 +136,15 @@ def day(value: date | None) -> str:
     return value.strftime(DAY_FORMATS.get(spoken_language(), "%Y-%m-%d"))
 
 
+def dicom_day(value: object) -> str:
+    """Return a date in DICOM's form (PS3.5 6.2) as `day`; any other text stays as it is."""
+    text = str(value or "")
+    try:
+        return day(datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC).date()) if text else NIL
+    except ValueError:
+        return text
+
+
 def clock(value: time | None) -> str:
     """Return a time of day to the second."""
     return value.strftime("%H:%M:%S") if value else ""
@@ -259,6 +268,7 @@ FILTERS: Final = {
     "moment": moment,
     "ago": ago,
     "day": day,
+    "dicom_day": dicom_day,
     "clock": clock,
     "uid": uid,
     "uid_name": uid_name,

@@ -367,6 +367,7 @@
 
   for (const box of document.querySelectorAll("[data-live-switch]")) box.checked = automatic();
   for (const place of document.querySelectorAll("[data-zone]")) place.textContent = place.dataset.zone.replace("ZONE", zone);
+  for (const field of document.querySelectorAll("[data-zone-name]")) field.value = zone;
   showTimes(document);
   typeLocally(document);
   beginToday(document);
