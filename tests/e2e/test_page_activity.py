@@ -71,6 +71,14 @@ def echo(suite, ae_title):
     return done.returncode == 0
 
 
+def type_into(page, field, text):
+    """Fill in a filter, leave it, and wait for the answers to both."""
+    page.fill(f"#{field}", text)
+    expect(page).to_have_url(re.compile(f"{field}={text}"))
+    with page.expect_response(re.compile(f"{field}={text}")):
+        page.locator(f"#{field}").blur()
+
+
 def check_titles(page, *, on):
     page.goto("/config")
     box = page.locator("[id='f-security.validate_calling_ae']")
@@ -93,7 +101,7 @@ def test_an_association_unfolds_to_its_operations_and_stays_open_while_others_co
     later = page.locator(".activity > li", has_text="LATER_CT")
     expect(later).to_contain_text("verified the connection", timeout=LIVE)
     expect(row.locator("tbody tr", has_text="C-STORE").first).to_be_visible()
-    page.fill("#peer", "LATER_CT")
+    type_into(page, "peer", "LATER_CT")
     expect(page.locator(".activity > li")).to_have_count(1)
     page.get_by_role("link", name="Today").click()
     expect(page).to_have_url(re.compile("span=today.*since=20"))
@@ -141,7 +149,7 @@ def test_who_deleted_a_patients_study_is_one_search_for_an_administrator_only(
     page.click("button:has-text('Delete the study')")
     expect(page.get_by_role("status").first).to_contain_text("deleted")
     page.goto("/transactions/audit")
-    page.fill("#patient_id", "KN100234")
+    type_into(page, "patient_id", "KN100234")
     row = page.locator("tbody tr", has_text="Deleted a study")
     expect(row).to_have_count(1)
     expect(row).to_contain_text("patient KN100234")
@@ -155,7 +163,7 @@ def test_who_deleted_a_patients_study_is_one_search_for_an_administrator_only(
     row = other.locator("tbody tr", has_text="wrong patient")
     expect(row).to_contain_text("a study that is not in the archive")
     assert "KN100234" not in other.locator("main").inner_text()
-    other.fill("#patient_id", "KN100234")
+    type_into(other, "patient_id", "KN100234")
     expect(other.get_by_text("Nothing matches")).to_be_visible()
     assert operator.complaints == []
 

@@ -808,12 +808,12 @@ def test_everything_works_without_javascript(browser, running_suite, studies):
     page.click("a:has-text('Next')")
     expect(page.locator("[data-overlay]")).to_contain_text("Image 3/3")
     page.goto("/ae-titles/new")
-    page.fill("#f-ae_title", "PLAIN")
+    page.fill("#f-ae_title", "NO_SCRIPT")
     page.click("button:has-text('Save')")
-    expect(page.locator("tr", has_text="PLAIN")).to_be_visible()
-    page.click("tr:has-text('PLAIN') >> a:has-text('Remove')")
+    expect(page.locator("tr", has_text="NO_SCRIPT")).to_be_visible()
+    page.click("tr:has-text('NO_SCRIPT') >> a:has-text('Remove')")
     page.click("button:has-text('Take it off')")
-    expect(page.locator("tr", has_text="PLAIN")).to_have_count(0)
+    expect(page.locator("tr", has_text="NO_SCRIPT")).to_have_count(0)
     visitor.close()
 
 
