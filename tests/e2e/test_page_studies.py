@@ -121,9 +121,11 @@ def test_columns_sort_and_pages_go_forth_and_back_with_their_filter(visitor):
     page.get_by_role("link", name="Size", exact=True).click()
     assert names(page)[0] == "Smith, John"
     page.keyboard.press("/")
-    page.keyboard.type("thorax")
+    with page.expect_response(re.compile("search=thorax")):
+        page.keyboard.type("thorax")
     expect(page.locator(".selected-bar")).to_contain_text("60 studies")
-    page.get_by_text("CT", exact=True).first.click()
+    with page.expect_response(re.compile("modality=CT")):
+        page.get_by_text("CT", exact=True).first.click()
     page.wait_for_url("**modality=CT**")
     page.get_by_role("link", name="Next page").click()
     expect(page.locator(".pager")).to_contain_text("51\N{EN DASH}60 of 60")
