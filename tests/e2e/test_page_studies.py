@@ -59,11 +59,12 @@ def _fill(connection, storage):
         series = index_rows.insert(
             connection, Level.SERIES, {"SeriesInstanceUID": uid, "Modality": "CT"}, study
         )
-        path = storage / f"{number}.dcm"
+        path = storage / "objects" / "none" / f"{number}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"DICM")
         image = {
             "SOPInstanceUID": f"{uid}.1", "sop_class_uid": "1.2", "transfer_syntax_uid": "1.2.3",
-            "path": path.name, "content_sha256": bytes(32), "size_bytes": 4,
+            "path": str(path.relative_to(storage)), "content_sha256": bytes(32), "size_bytes": 4,
         }  # fmt: skip
         index_rows.insert(connection, Level.IMAGE, image, series)
     connection.execute(
@@ -221,7 +222,7 @@ def test_studies_are_sent_held_and_deleted_with_an_answer_for_each(visitor, api)
     page.get_by_role("button", name="Delete the studies").click()
     expect(page.get_by_text("Deleted; its files go within seconds.")).to_have_count(2)
     expect(page.locator(".outcome.bad")).to_have_text(
-        ["The index has no such study.", "The study is held; release it first."]
+        ["The study is held; release it first.", "The index has no such study."]
     )
     left = api.rows("SELECT id FROM studies WHERE study_instance_uid ~ '^1.2.11[0-29]$'")
     assert len(left) == 1
