@@ -25,24 +25,30 @@ from sqlalchemy import (
     and_,
     any_,
     cast,
-    exists,
     func,
     literal,
     literal_column,
     not_,
-    or_,
     select,
     text,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import array
 from sqlmodel import Session, col
 from typing_extensions import override
 
+from draw_api.adapters.archive_criteria import (
+    N,
+    P,
+    S,
+    W,
+    has_name,
+    patient_conditions,
+    study_conditions,
+)
 from draw_api.models.archive import (
+    CountedPage,
     Instance,
     ListOrder,
-    Matches,
     Patient,
     PatientCriteria,
     Series,
@@ -56,27 +62,14 @@ from draw_api.models.texts import whole_number
 from draw_api.ports.archive import ArchiveRepository
 from draw_shared.contracts.instance import instance_event_id
 from draw_shared.db import tables
-from draw_shared.dicom.encoding.search_text import like_literal, search_text
 
-P: Final = tables.PatientRow
-S: Final = tables.StudyRow
 R: Final = tables.SeriesRow
 I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
-N: Final = tables.StatedPersonRow
-W: Final = tables.StudyWordsRow
-C: Final = tables.InstanceConflictRow
 
 WINDOW: Final = 2000
 """How many rows of a list are read before its criteria are looked up in indexes."""
-MAX_WORDS: Final = 5
-MIN_INFIX_LENGTH: Final = 3
-"""Letters of a word that is looked for anywhere: a trigram has three."""
-MIN_IDENTIFIER_LENGTH: Final = 4
-PUNCTUATION: Final = re.compile(r"[\W_]+")
 MAX_COUNTED: Final = 20_000
 """How many rows of a list are looked up in indexes, counted and sorted."""
-MAX_CONFLICTS: Final = 2000
-"""Conflicts among whose studies is searched: the newest ones."""
 KEPT_MOMENT: Final = re.compile(r"([0-9-]{10} [0-9:]{8})(\.[0-9]{0,6})?", re.ASCII)
 KEPT_OF_KEY: Final = 24
 """Letters of a sort key in a cursor, in case its row is deleted meanwhile."""
@@ -213,13 +206,13 @@ class PostgresArchiveRepository(ArchiveRepository):
     @override
     def patients(
         self, criteria: PatientCriteria, order: ListOrder, cursor: str | None, limit: int
-    ) -> Matches[Patient]:
+    ) -> CountedPage[Patient]:
         listing = _Listing(
             P,
             PATIENT_ORDERS.get(order.sort, PATIENT_ORDERS["received"]),
             order.descending,
-            _patient_conditions(criteria, near=True),
-            _patient_conditions(criteria, near=False),
+            patient_conditions(criteria, near=True),
+            patient_conditions(criteria, near=False),
         )
         query = _patients(criteria.name)
         return self._matches(listing, query, cursor, limit, Patient.model_validate)
@@ -232,9 +225,9 @@ class PostgresArchiveRepository(ArchiveRepository):
     @override
     def studies(
         self, criteria: StudyCriteria, order: ListOrder, cursor: str | None, limit: int
-    ) -> Matches[Study]:
-        near, joined = _study_conditions(criteria, near=True)
-        everywhere, _ = _study_conditions(criteria, near=False)
+    ) -> CountedPage[Study]:
+        near, joined = study_conditions(criteria, near=True)
+        everywhere, _ = study_conditions(criteria, near=False)
         exact = (criteria.patient_key, criteria.study_instance_uid, criteria.accession_number)
         listing = _Listing(
             S,
@@ -251,7 +244,7 @@ class PostgresArchiveRepository(ArchiveRepository):
             return found
         sums = self._connection.execute(TOTALS).first()
         number, size_bytes = (sums.number, sums.size_bytes) if sums else (0, 0)
-        return Matches(found.page, int(number), int(size_bytes))
+        return CountedPage(found.page, int(number), int(size_bytes))
 
     def _matches(
         self,
@@ -260,7 +253,7 @@ class PostgresArchiveRepository(ArchiveRepository):
         cursor: str | None,
         limit: int,
         make: Callable[[RowMapping], Any],
-    ) -> Matches[Any]:
+    ) -> CountedPage[Any]:
         """Return a page of a list; `query` selects its rows in full."""
         after = None if cursor is None else self._after(listing, cursor)
         found = self._found(listing, after, limit)
@@ -277,7 +270,7 @@ class PostgresArchiveRepository(ArchiveRepository):
         rows = {row["id"]: row for row in self._rows(query)}
         shown = [rows[one] for one in ids if one in rows]
         page = page_of([(_place(row), make(row)) for row in shown], limit)
-        return Matches(
+        return CountedPage(
             page,
             found["number"],
             found["size_bytes"],
@@ -416,50 +409,9 @@ class PostgresArchiveRepository(ArchiveRepository):
         return self._connection.execute(query).mappings().first()
 
 
-def _patient_conditions(criteria: PatientCriteria, *, near: bool) -> list[ColumnElement[bool]]:
-    found = _of_patient(criteria.patient_id, criteria.name, near=near)
-    if criteria.ambiguous is not None:
-        found.append(col(P.ambiguous) == criteria.ambiguous)
-    for number, word in enumerate(sorted(_words(criteria.search), key=len, reverse=True)):
-        own = or_(
-            *(col(P.name_search).like(part) for part in _parts(word)),
-            col(P.patient_id).ilike(f"%{like_literal(word)}%"),
-        )
-        other = or_(*map(col(N.name_search).like, _parts(word)))
-        # The longest word finds few; the others are asked of those.
-        found.append(_any_person(own, other, near=near or number > 0))
-    return found
-
-
-def _of_patient(patient_id: str, name: str, *, near: bool) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if patient_id:
-        found.append(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
-    if name:
-        found.append(_any_person(_has_name(P, name), _has_name(N, name), near=near))
-    return found
-
-
-def _any_person(
-    own: ColumnElement[bool], other: ColumnElement[bool], *, near: bool
-) -> ColumnElement[bool]:
-    """Return whether a patient, or a person whom the patient's objects name, is so."""
-    if near:
-        of_patient = select(literal(1)).where(col(N.patient_pk) == col(P.id), other)
-        return or_(own, of_patient.offset(0).exists())
-    same = select(col(P.id)).where(own).correlate(None)
-    return col(P.id).in_(same.union(select(col(N.patient_pk)).where(other)))
-
-
-def _has_name(
-    whom: type[tables.PatientRow | tables.StatedPersonRow], name: str
-) -> ColumnElement[bool]:
-    return col(whom.name_search).like(f"={like_literal(search_text(name))}%")
-
-
 def _persons(of_whom: ColumnElement[bool], name: str) -> Label[Any]:
     """Return the persons whom objects name: first those with this name, then the row's."""
-    order: list[Any] = [not_(_has_name(N, name))] if name else []
+    order: list[Any] = [not_(has_name(N, name))] if name else []
     order += [col(N.name_search) != col(P.name_search), col(N.name_search), col(N.birth_date)]
     person = func.jsonb_build_object(
         "name", func.min(N.name), "birth_date", N.birth_date, "sex", func.max(N.sex)
@@ -467,91 +419,6 @@ def _persons(of_whom: ColumnElement[bool], name: str) -> Label[Any]:
     found = select(person).where(of_whom).group_by(col(N.name_search), col(N.birth_date))
     found = found.order_by(*order).limit(MAX_PERSONS).correlate(P, S)
     return func.array(found.scalar_subquery()).label("persons")
-
-
-def _study_conditions(
-    criteria: StudyCriteria, *, near: bool
-) -> tuple[list[ColumnElement[bool]], frozenset[Any]]:
-    """Return what studies must be, and the tables that this needs."""
-    found = _of_patient(criteria.patient_id, criteria.patient_name, near=near)
-    joined = {P} if found else set[Any]()
-    if criteria.patient_name:
-        # If the patient is several people, match the person whom the study's own objects name.
-        own = exists().where(col(N.study_pk) == col(S.id), _has_name(N, criteria.patient_name))
-        found.append(or_(not_(col(P.ambiguous)), own))
-    exact: tuple[tuple[Any, object], ...] = (
-        (S.patient_pk, criteria.patient_key),
-        (S.study_instance_uid, criteria.study_instance_uid or None),
-        (S.accession_number, criteria.accession_number or None),
-    )
-    found += [col(column) == value for column, value in exact if value is not None]
-    found += _of_study(criteria)
-    if searched := _searched(criteria.search):
-        found.append(searched[0])
-        joined.add(W)
-    return found, frozenset(joined)
-
-
-def _of_study(criteria: StudyCriteria) -> list[ColumnElement[bool]]:
-    """Return what the study's own row must have."""
-    found: list[ColumnElement[bool]] = []
-    if criteria.date_from is not None:
-        found.append(col(S.study_date) >= criteria.date_from)
-    if criteria.date_to is not None:
-        found.append(col(S.study_date) <= criteria.date_to)
-    if criteria.modality:
-        found.append(col(S.modalities).bool_op("@>")(array([cast(criteria.modality, Text)])))
-    if criteria.referring_physician:
-        found += [
-            or_(*(col(S.referring_physician_search).like(part) for part in _parts(word)))
-            for word in _words(criteria.referring_physician)
-        ]
-    if criteria.held is not None:
-        found.append(col(S.held) == criteria.held)
-    if criteria.conflicting:
-        newest = select(col(C.study_instance_uid)).order_by(col(C.id).desc()).limit(MAX_CONFLICTS)
-        found.append(col(S.study_instance_uid) == any_(func.array(newest.scalar_subquery())))
-    return found
-
-
-def _searched(search: str) -> list[ColumnElement[bool]]:
-    """Return the condition that a study has all words, or the identifier that they are together."""
-    words = _words(search)
-    if not words:
-        return []
-    condition = and_(*(col(W.words).like(_inside(word)) for word in words))
-    together = PUNCTUATION.sub("", "".join(words))
-    identifier = len(together) >= MIN_IDENTIFIER_LENGTH and any(map(str.isdigit, together))
-    if identifier and [together] != words:
-        condition = or_(condition, col(W.words).like(_inside(together)))
-    return [condition]
-
-
-def _inside(word: str) -> str:
-    """Return the pattern of a word among others: a short one must begin one.
-
-    A short word has a trigram only with what separates it.
-    """
-    before = "" if len(word) >= MIN_INFIX_LENGTH else " "
-    return f"%{before}{like_literal(word)}%"
-
-
-def _words(search: str) -> list[str]:
-    """Return the words of a search, without name separators."""
-    return list(dict.fromkeys(search_text(search).replace("^", " ").replace(",", " ").split()))[
-        :MAX_WORDS
-    ]
-
-
-def _parts(word: str) -> list[str]:
-    """Return patterns of a word in a name: a short one must start a part.
-
-    A short word has a trigram only with its separator.
-    """
-    literal = like_literal(word)
-    if len(word) >= MIN_INFIX_LENGTH:
-        return [f"%{literal}%"]
-    return [f"%={literal}%", f"%^{literal}%"]
 
 
 def _patients(name: str = "") -> Select[Any]:

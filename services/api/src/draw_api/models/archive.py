@@ -166,7 +166,7 @@ def order_by(sort: StudySort, direction: Direction | None = None) -> ListOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Matches(Generic[Item]):
+class CountedPage(Generic[Item]):
     """A page of a list, and what is known about all that matches."""
 
     page: Page[Item]

@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from draw_api.models.archive import (
+    CountedPage,
     Instance,
     ListOrder,
-    Matches,
     Patient,
     PatientCriteria,
     Series,
@@ -21,7 +21,7 @@ class ArchiveRepository(Protocol):
 
     def patients(
         self, criteria: PatientCriteria, order: ListOrder, cursor: str | None, limit: int
-    ) -> Matches[Patient]:
+    ) -> CountedPage[Patient]:
         """Return a page of patients, and how many match as far as that is known."""
 
     def patient(self, patient_key: int) -> Patient | None:
@@ -29,7 +29,7 @@ class ArchiveRepository(Protocol):
 
     def studies(
         self, criteria: StudyCriteria, order: ListOrder, cursor: str | None, limit: int
-    ) -> Matches[Study]:
+    ) -> CountedPage[Study]:
         """Return a page of studies, and how many match as far as that is known."""
 
     def study(self, study_instance_uid: str) -> Study | None:

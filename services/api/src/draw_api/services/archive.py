@@ -4,9 +4,9 @@ from typing import Final
 
 from draw_api.models.access import Principal
 from draw_api.models.archive import (
+    CountedPage,
     Instance,
     ListOrder,
-    Matches,
     Patient,
     PatientCriteria,
     Series,
@@ -36,7 +36,7 @@ class ArchiveService:
         cursor: str | None,
         limit: int,
         order: ListOrder = LAST_ADDED,
-    ) -> Matches[Patient]:
+    ) -> CountedPage[Patient]:
         """Return a page of the patients that match, and how many do as far as that is known."""
         return self._catalogue.patients(criteria, order, cursor, limit)
 
@@ -57,7 +57,7 @@ class ArchiveService:
         cursor: str | None,
         limit: int,
         order: ListOrder = LAST_ADDED,
-    ) -> Matches[Study]:
+    ) -> CountedPage[Study]:
         """Return a page of the studies that match, and how many do as far as that is known.
 
         Raises:

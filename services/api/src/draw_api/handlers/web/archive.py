@@ -23,9 +23,9 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import (
     ASCENDING,
+    CountedPage,
     Direction,
     ListOrder,
-    Matches,
     Patient,
     PatientCriteria,
     PatientSort,
@@ -102,7 +102,7 @@ class Total:
     """Whether there is more, or may be."""
 
 
-def total_of(matches: Matches[Any], before: int) -> Total:
+def total_of(matches: CountedPage[Any], before: int) -> Total:
     """Return how much matches; `before` is how many rows the pages before have."""
     if not matches.after_cursor:
         return Total(matches.number, matches.size_bytes, matches.further)

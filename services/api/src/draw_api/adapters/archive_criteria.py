@@ -1,0 +1,169 @@
+"""What the criteria of lists of patients and studies mean in SQL.
+
+A word of a search is looked for anywhere when it has a trigram, else where a name begins.
+"""
+
+import re
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    and_,
+    any_,
+    cast,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import array
+from sqlmodel import col
+
+from draw_api.models.archive import PatientCriteria, StudyCriteria
+from draw_shared.db import tables
+from draw_shared.dicom.encoding.search_text import like_literal, search_text
+
+P: Final = tables.PatientRow
+S: Final = tables.StudyRow
+N: Final = tables.StatedPersonRow
+W: Final = tables.StudyWordsRow
+C: Final = tables.InstanceConflictRow
+
+MAX_WORDS: Final = 5
+MIN_INFIX_LENGTH: Final = 3
+"""Letters of a word that is looked for anywhere: a trigram has three."""
+MIN_IDENTIFIER_LENGTH: Final = 4
+PUNCTUATION: Final = re.compile(r"[\W_]+")
+MAX_CONFLICTS: Final = 2000
+"""Conflicts among whose studies is searched: the newest ones."""
+
+
+def patient_conditions(criteria: PatientCriteria, *, near: bool) -> list[ColumnElement[bool]]:
+    """Return what patients must be; `near` when few rows are asked, one by one."""
+    found = _of_patient(criteria.patient_id, criteria.name, near=near)
+    if criteria.ambiguous is not None:
+        found.append(col(P.ambiguous) == criteria.ambiguous)
+    for number, word in enumerate(sorted(_words(criteria.search), key=len, reverse=True)):
+        own = or_(
+            *(col(P.name_search).like(part) for part in _parts(word)),
+            col(P.patient_id).ilike(f"%{like_literal(word)}%"),
+        )
+        other = or_(*map(col(N.name_search).like, _parts(word)))
+        # The longest word finds few; the others are asked of those.
+        found.append(_any_person(own, other, near=near or number > 0))
+    return found
+
+
+def _of_patient(patient_id: str, name: str, *, near: bool) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if patient_id:
+        found.append(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
+    if name:
+        found.append(_any_person(has_name(P, name), has_name(N, name), near=near))
+    return found
+
+
+def _any_person(
+    own: ColumnElement[bool], other: ColumnElement[bool], *, near: bool
+) -> ColumnElement[bool]:
+    """Return whether a patient, or a person whom the patient's objects name, is so."""
+    if near:
+        of_patient = select(literal(1)).where(col(N.patient_pk) == col(P.id), other)
+        return or_(own, of_patient.offset(0).exists())
+    same = select(col(P.id)).where(own).correlate(None)
+    return col(P.id).in_(same.union(select(col(N.patient_pk)).where(other)))
+
+
+def has_name(
+    whom: type[tables.PatientRow | tables.StatedPersonRow], name: str
+) -> ColumnElement[bool]:
+    """Return the condition that a name begins so, whatever its accents and letter case."""
+    return col(whom.name_search).like(f"={like_literal(search_text(name))}%")
+
+
+def study_conditions(
+    criteria: StudyCriteria, *, near: bool
+) -> tuple[list[ColumnElement[bool]], frozenset[Any]]:
+    """Return what studies must be, and the tables that this needs; `near` as for patients."""
+    found = _of_patient(criteria.patient_id, criteria.patient_name, near=near)
+    joined = {P} if found else set[Any]()
+    if criteria.patient_name:
+        # If the patient is several people, match the person whom the study's own objects name.
+        own = exists().where(col(N.study_pk) == col(S.id), has_name(N, criteria.patient_name))
+        found.append(or_(not_(col(P.ambiguous)), own))
+    exact: tuple[tuple[Any, object], ...] = (
+        (S.patient_pk, criteria.patient_key),
+        (S.study_instance_uid, criteria.study_instance_uid or None),
+        (S.accession_number, criteria.accession_number or None),
+    )
+    found += [col(column) == value for column, value in exact if value is not None]
+    found += _of_study(criteria)
+    if searched := _searched(criteria.search):
+        found.append(searched[0])
+        joined.add(W)
+    return found, frozenset(joined)
+
+
+def _of_study(criteria: StudyCriteria) -> list[ColumnElement[bool]]:
+    """Return what the study's own row must have."""
+    found: list[ColumnElement[bool]] = []
+    if criteria.date_from is not None:
+        found.append(col(S.study_date) >= criteria.date_from)
+    if criteria.date_to is not None:
+        found.append(col(S.study_date) <= criteria.date_to)
+    if criteria.modality:
+        found.append(col(S.modalities).bool_op("@>")(array([cast(criteria.modality, Text)])))
+    if criteria.referring_physician:
+        found += [
+            or_(*(col(S.referring_physician_search).like(part) for part in _parts(word)))
+            for word in _words(criteria.referring_physician)
+        ]
+    if criteria.held is not None:
+        found.append(col(S.held) == criteria.held)
+    if criteria.conflicting:
+        newest = select(col(C.study_instance_uid)).order_by(col(C.id).desc()).limit(MAX_CONFLICTS)
+        found.append(col(S.study_instance_uid) == any_(func.array(newest.scalar_subquery())))
+    return found
+
+
+def _searched(search: str) -> list[ColumnElement[bool]]:
+    """Return the condition that a study has all words, or the identifier that they are together."""
+    words = _words(search)
+    if not words:
+        return []
+    condition = and_(*(col(W.words).like(_inside(word)) for word in words))
+    together = PUNCTUATION.sub("", "".join(words))
+    identifier = len(together) >= MIN_IDENTIFIER_LENGTH and any(map(str.isdigit, together))
+    if identifier and [together] != words:
+        condition = or_(condition, col(W.words).like(_inside(together)))
+    return [condition]
+
+
+def _inside(word: str) -> str:
+    """Return the pattern of a word among others: a short one must begin one.
+
+    A short word has a trigram only with what separates it.
+    """
+    before = "" if len(word) >= MIN_INFIX_LENGTH else " "
+    return f"%{before}{like_literal(word)}%"
+
+
+def _words(search: str) -> list[str]:
+    """Return the words of a search, without name separators."""
+    return list(dict.fromkeys(search_text(search).replace("^", " ").replace(",", " ").split()))[
+        :MAX_WORDS
+    ]
+
+
+def _parts(word: str) -> list[str]:
+    """Return patterns of a word in a name: a short one must start a part.
+
+    A short word has a trigram only with its separator.
+    """
+    literal = like_literal(word)
+    if len(word) >= MIN_INFIX_LENGTH:
+        return [f"%{literal}%"]
+    return [f"%={literal}%", f"%^{literal}%"]
