@@ -14,7 +14,7 @@ from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web import words
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
-from draw_api.handlers.web.languages import _, said
+from draw_api.handlers.web.languages import _, ngettext, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
@@ -271,7 +271,7 @@ def _about(study: Study) -> tuple[tuple[str, str], ...]:
         (_("Study"), f"{words.day(study.study_date)} {study.description}".strip()),
         (_("Modalities"), ", ".join(study.modalities) or words.NIL),
         (_("Accession number"), study.accession_number or words.NIL),
-        (_("Series"), words.count(study.series_count)),
+        (ngettext("Series", "Series", study.series_count), words.count(study.series_count)),
         (_("Images"), words.count(study.instance_count)),
         (_("Size"), words.size(study.size_bytes)),
     )
