@@ -105,4 +105,6 @@ def fill(database_url: str, studies: int) -> None:
                 ).encode(),
                 values,
             )
-        connection.execute("VACUUM ANALYZE patients, studies, series, instances, stated_persons")
+        connection.execute(
+            "VACUUM ANALYZE patients, studies, series, instances, stated_persons, study_words"
+        )

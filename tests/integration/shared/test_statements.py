@@ -88,7 +88,7 @@ COMPOSED = {
     "draw_api.adapters.archive_queries._patients": "asked for by every page and route below",
     "draw_api.adapters.archive_queries.stored_object": "asked for by every page and route below",
     "draw_api.adapters.suspect_rows.objects": "an administrator's walk by 10,000 ids at a time",
-    "draw_api.adapters.transaction_queries._branches": "asked for by every page and route below",
+    "draw_api.adapters.transaction_queries._conditions": "asked for by every page and route below",
     "draw_api.adapters.transaction_queries.further_cursor": "asked for by pages and routes below",
     "draw_api.adapters.transaction_queries.examine": "asked for by every page and route below",
     "draw_api.adapters.association_queries._newest": "asked for by pages and routes below",

@@ -4,6 +4,7 @@ A word of a search is looked for anywhere when it has a trigram, else where a na
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    union,
 )
 from sqlalchemy.dialects.postgresql import array
 from sqlmodel import col
@@ -47,10 +49,10 @@ def patient_conditions(criteria: PatientCriteria, *, near: bool) -> list[ColumnE
     if criteria.ambiguous is not None:
         found.append(col(P.ambiguous) == criteria.ambiguous)
     for number, word in enumerate(sorted(_words(criteria.search), key=len, reverse=True)):
-        own = or_(
-            *(col(P.name_search).like(part) for part in _parts(word)),
+        own = [
+            or_(*(col(P.name_search).like(part) for part in _parts(word))),
             col(P.patient_id).ilike(f"%{like_literal(word)}%"),
-        )
+        ]
         other = or_(*map(col(N.name_search).like, _parts(word)))
         # The longest word finds few; the others are asked of those.
         found.append(_any_person(own, other, near=near or number > 0))
@@ -62,19 +64,22 @@ def _of_patient(patient_id: str, name: str, *, near: bool) -> list[ColumnElement
     if patient_id:
         found.append(col(P.patient_id).like(f"{like_literal(patient_id)}%"))
     if name:
-        found.append(_any_person(has_name(P, name), has_name(N, name), near=near))
+        found.append(_any_person([has_name(P, name)], has_name(N, name), near=near))
     return found
 
 
 def _any_person(
-    own: ColumnElement[bool], other: ColumnElement[bool], *, near: bool
+    own: Sequence[ColumnElement[bool]], other: ColumnElement[bool], *, near: bool
 ) -> ColumnElement[bool]:
-    """Return whether a patient, or a person whom the patient's objects name, is so."""
+    """Return whether a patient, or a person whom the patient's objects name, is so.
+
+    Each condition has an index; joined by OR they would often be compared with every row instead.
+    """
     if near:
         of_patient = select(literal(1)).where(col(N.patient_pk) == col(P.id), other)
-        return or_(own, of_patient.offset(0).exists())
-    same = select(col(P.id)).where(own).correlate(None)
-    return col(P.id).in_(same.union(select(col(N.patient_pk)).where(other)))
+        return or_(*own, of_patient.offset(0).exists())
+    patients = [select(col(P.id)).where(one).correlate(None) for one in own]
+    return col(P.id).in_(union(*patients, select(col(N.patient_pk)).where(other)))
 
 
 def has_name(

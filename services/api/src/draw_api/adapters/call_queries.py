@@ -16,13 +16,15 @@ MAX_LINES: Final = 100
 COLUMNS: Final = (
     "occurred_at, kind, outcome, association_id, calling_ae, called_ae, peer_address, detail"
 )
-# Each kind by its own index: C-STOREs of others may be most of the log.
+# Each kind by its own index: C-STOREs of others may be most of the log. With = the order would be
+# that of time alone, and all of the log lie before the newest of a rare kind.
 NEWEST_CALLS: Final = text(
     f"""
     SELECT line.* FROM unnest('{{association,rejection,c-echo}}'::text[]) AS kinds (kind),
         LATERAL (SELECT {COLUMNS} FROM transactions t
-            WHERE t.kind = kinds.kind AND t.occurred_at > CAST(:after AS timestamptz)
-            ORDER BY t.occurred_at DESC LIMIT :lines) line
+            WHERE t.kind >= kinds.kind AND t.kind <= kinds.kind
+                AND t.occurred_at > CAST(:after AS timestamptz)
+            ORDER BY t.kind DESC, t.occurred_at DESC LIMIT :lines) line
     ORDER BY line.occurred_at DESC
     """  # noqa: S608 - our own words
 )

@@ -88,11 +88,13 @@ CALLERS: Final = text(
     WHERE calling_ae IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC
     """
 )
+# With = the order would be that of time alone, in which who called long ago is far down.
 LAST_SEEN: Final = text(
     """
     SELECT k.ae_title, l.occurred_at FROM unnest(CAST(:ae_titles AS text[])) AS k (ae_title)
-    CROSS JOIN LATERAL (SELECT occurred_at FROM transactions t WHERE t.calling_ae = k.ae_title
-        ORDER BY occurred_at DESC LIMIT 1) l
+    CROSS JOIN LATERAL (SELECT occurred_at FROM transactions t
+        WHERE t.calling_ae >= k.ae_title AND t.calling_ae <= k.ae_title
+        ORDER BY t.calling_ae DESC, occurred_at DESC LIMIT 1) l
     """
 )
 
@@ -241,21 +243,36 @@ def examine(
     branches = [
         select(*columns)
         .where(*_span(criteria, before), *conditions)
-        .order_by(*ordered)
+        .order_by(*first, *ordered)
         .limit(most)
         .subquery()
-        for conditions in _branches(criteria)
+        for conditions, first in _branches(criteria)
     ]
     lines = union_all(*(select(branch) for branch in branches)).subquery()
     return select(lines).order_by(lines.c.occurred_at.desc(), lines.c.id.desc()).limit(most)
 
 
-def _branches(criteria: TransactionCriteria) -> list[list[ColumnElement[bool]]]:
-    """Return conditions whose lines an index has by time; no line matches two of them."""
-    title, outcomes = criteria.ae_title, set(criteria.outcomes)
+Branch = tuple[list[ColumnElement[bool]], list[ColumnElement[Any]]]
+
+
+def _branches(criteria: TransactionCriteria) -> list[Branch]:
+    """Return conditions whose lines an index has by time, and by what it orders them before that.
+
+    No line matches two of them.
+    """
+    title = criteria.ae_title
     if title:
-        called = [col(T.called_ae) == title, col(T.calling_ae).is_distinct_from(title)]
-        return [[col(T.calling_ae) == title], called]
+        # With = the order would be that of time alone, in which who calls seldom is far down.
+        calling, called = (
+            [col(column) >= title, col(column) <= title] for column in (T.calling_ae, T.called_ae)
+        )
+        called.append(col(T.calling_ae).is_distinct_from(title))
+        return [(calling, [col(T.calling_ae).desc()]), (called, [col(T.called_ae).desc()])]
+    return [(conditions, []) for conditions in _conditions(criteria)]
+
+
+def _conditions(criteria: TransactionCriteria) -> list[list[ColumnElement[bool]]]:
+    outcomes = set(criteria.outcomes)
     if outcomes and TransactionOutcome.SUCCESS not in outcomes:
         # The index holds nothing else; its condition must be repeated literally.
         rare: ColumnElement[bool] = literal_column("outcome <> 'success'", Boolean)
