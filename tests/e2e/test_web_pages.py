@@ -796,6 +796,123 @@ def test_times_are_typed_as_they_are_shown(visitor, running_suite, studies):
     expect(page.get_by_text("Nothing matches")).to_be_visible()
 
 
+class Hand:
+    """Counts what a person clicks and types, from the dashboard on."""
+
+    def __init__(self, page):
+        self.page = page
+        self.clicks = self.keys = 0
+        page.goto("/")
+
+    def click(self, what):
+        self.clicks += 1
+        what.click()
+
+    def go_to(self, place):
+        self.click(self.page.get_by_role("navigation", name="Main").get_by_text(place, exact=True))
+
+    def write(self, text, *, enter=False):
+        self.keys += len(text) + enter
+        self.page.keyboard.type(text)
+        if enter:
+            self.page.keyboard.press("Enter")
+
+    def took(self, clicks, keys):
+        """Return whether it was no more than this."""
+        assert (self.clicks <= clicks, self.keys <= keys) == (True, True), (self.clicks, self.keys)
+
+
+@pytest.fixture
+def usual(running_suite):
+    """A study of a patient whom everybody looks for."""
+    objects = phantom.study(slices=2, PatientName="Usual^Ursula", PatientID="USUAL-1")
+    with senders.association(running_suite.dicom_port, senders.contexts_of(objects)) as made:
+        assert {made.send_c_store(one).Status for one in objects} == {0}
+    running_suite.wait_for_rows(
+        1,
+        "SELECT s.id FROM studies s JOIN patients p ON p.id = s.patient_pk"
+        " WHERE p.patient_id = 'USUAL-1' AND s.series_count = 4",
+        20,
+    )
+    return str(objects[0].StudyInstanceUID)
+
+
+def test_usual_tasks_with_studies_take_few_clicks(visitor, usual):
+    """What they may cost is what they cost when the page was compared with others by hand."""
+    page = visitor.page
+    row = page.locator("tbody tr", has_text="Usual")
+
+    hand = Hand(page)
+    hand.go_to("Studies")
+    hand.write("/ursu")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    hand.click(row.locator("th a"))
+    expect(page).to_have_url(re.compile(f"/studies/{usual}$"))
+    hand.took(3, 8)
+
+    hand = Hand(page)
+    hand.go_to("Studies")
+    hand.click(row.locator("th a"))
+    hand.click(page.locator(".series > a", has_text="CT thorax"))
+    expect(page.locator("img[data-screen]")).to_be_visible()
+    hand.took(3, 0)
+
+    hand = Hand(page)
+    hand.go_to("Studies")
+    hand.click(row.locator("th a"))
+    with page.expect_download() as download:
+        hand.click(page.get_by_role("link", name=re.compile("Download")).first)
+    assert "Usual" in download.value.suggested_filename
+    hand.took(3, 0)
+
+    hand = Hand(page)
+    hand.go_to("Studies")
+    hand.click(row.locator("[name=study]"))
+    hand.click(page.get_by_role("button", name="Delete", exact=True))
+    hand.write("twice", enter=True)
+    expect(page.locator("main")).to_contain_text("deleted")
+    hand.took(5, 9)
+
+    hand = Hand(page)
+    hand.go_to("Transactions")
+    hand.click(page.get_by_role("link", name="Audit", exact=True))
+    expect(page.locator("tbody tr", has_text="USUAL-1").first).to_contain_text("twice")
+    hand.took(2, 0)
+
+
+def test_usual_tasks_with_peers_take_few_clicks(visitor):
+    """Querying is counted in test_page_queries.py; a rejected peer is let in by a click, above."""
+    page = visitor.page
+    hand = Hand(page)
+    hand.go_to("Remote nodes")
+    hand.click(page.get_by_role("link", name="Add a remote node"))
+    for field, value in (("name", "USUAL"), ("ae_title", "US"), ("host", "::1"), ("port", "104")):
+        hand.click(page.locator(f"#f-{field}"))
+        page.fill(f"#f-{field}", "")
+        hand.write(value)
+    hand.click(page.get_by_role("button", name="Save"))
+    hand.click(page.get_by_role("button", name="Test connection"))
+    hand.took(8, 32)
+
+    hand = Hand(page)
+    hand.go_to("Jobs")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+    hand.took(1, 0)
+
+    hand = Hand(page)
+    hand.go_to("Configuration")
+    field = page.locator("[id='f-network.ae_title']")
+    title = field.input_value()
+    hand.click(field)
+    page.keyboard.press("Control+a")
+    hand.write("USUAL_AE", enter=True)
+    expect(page.get_by_role("status")).to_contain_text("saved")
+    hand.took(3, 9)
+    field.fill(title)
+    field.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("saved")
+
+
 def test_everything_works_without_javascript(browser, running_suite, studies):
     visitor = Visitor(browser, running_suite.web_url, java_script_enabled=False).sign_in()
     page = visitor.page
