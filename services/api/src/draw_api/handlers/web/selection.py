@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.downloads import archive_headers
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import validate_form
-from draw_api.handlers.web.languages import _, said
+from draw_api.handlers.web.languages import _, ngettext, said
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires
 from draw_api.handlers.work import InWork, UnitOfWork
@@ -119,7 +119,7 @@ def send(request: Request, act: RunJobsAct, work: InWork) -> Response:
     if not act.form.has("confirmed"):
         nodes = [node for node in work.nodes.nodes(None, MAX_NODES).items if node.active]
         view = SelectionQuestionView(
-            title=_("Send these studies?"),
+            title=ngettext("Send this study?", "Send these studies?", len(chosen)),
             text=_("A job is queued for each study.") if nodes else _("There is no remote node."),
             button=_("Send"),
             action="/selection/send",
@@ -149,9 +149,9 @@ def hold(request: Request, act: HoldStudiesAct, work: InWork) -> Response:
     """Ask why the studies are to be held, then hold each."""
     chosen = _chosen(work, act.form)
     view = SelectionQuestionView(
-        title=_("Hold these studies?"),
+        title=ngettext("Hold this study?", "Hold these studies?", len(chosen)),
         text=_("Clean-up skips them, and nobody can delete them until they are released."),
-        button=_("Hold the studies"),
+        button=ngettext("Hold the study", "Hold the studies", len(chosen)),
         action="/selection/hold",
         back=_back(act.form),
         studies=[_noting_held(one, _("It is held already.")) for one in chosen],
@@ -182,12 +182,14 @@ def delete(request: Request, act: DeleteStudiesAct, work: InWork) -> Response:
     """Ask why the studies are to be deleted, then delete each that is not held."""
     chosen = _chosen(work, act.form)
     view = SelectionQuestionView(
-        title=_("Delete these studies permanently?"),
+        title=ngettext(
+            "Delete this study permanently?", "Delete these studies permanently?", len(chosen)
+        ),
         text=_(
             "They are removed from the archive and from the disk, with every copy and version of"
             " their images. This cannot be undone; rebuilding the index does not bring them back."
         ),
-        button=_("Delete the studies"),
+        button=ngettext("Delete the study", "Delete the studies", len(chosen)),
         action="/selection/delete",
         back=_back(act.form),
         studies=[_noting_held(one, _("It is held and will not be deleted.")) for one in chosen],
