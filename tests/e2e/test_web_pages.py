@@ -810,6 +810,7 @@ class Hand:
 
     def go_to(self, place):
         self.click(self.page.get_by_role("navigation", name="Main").get_by_text(place, exact=True))
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(place)
 
     def write(self, text, *, enter=False):
         self.keys += len(text) + enter
@@ -893,11 +894,11 @@ def test_usual_tasks_with_peers_take_few_clicks(visitor):
         hand.write(value)
     hand.click(page.get_by_role("button", name="Save"))
     hand.click(page.get_by_role("button", name="Test connection"))
+    expect(page.get_by_role("status").first).to_contain_text("The test is on its way")
     hand.took(8, 32)
 
     hand = Hand(page)
     hand.go_to("Jobs")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
     hand.took(1, 0)
 
     hand = Hand(page)
