@@ -325,7 +325,7 @@ def test_what_cannot_be_had_leaves_the_old_listener_and_the_page_says_why(
     bound, problem, page = shown(operator)
     assert bound == {"host": "0.0.0.0", "port": operator.port, "tls": False}
     assert problem == f"still on 0.0.0.0:{operator.port} without TLS, because {words}"
-    assert f"listening on 0.0.0.0:{operator.port}<" in page
+    assert f">0.0.0.0:{operator.port}<" in page
     assert f"is not as configured: {problem}." in page
     receiver = running.services["scp"]
     assert "draw_scp_listener_as_configured 0.0" in receiver.answer("/metrics")[1]
@@ -372,7 +372,9 @@ def test_tls(operator, tmp_path):
     ]
     soon(lambda: operator.service("scp")["replicas"][0]["dicom_ports"] == ports)
     assert shown(operator)[0] == ports[0]
-    assert f"listening on 0.0.0.0:{operator.port}; 0.0.0.0:{port}, TLS<" in shown(operator)[2]
+    page = shown(operator)[2]
+    assert f">0.0.0.0:{operator.port}<" in page
+    assert f">0.0.0.0:{port}, TLS<" in page
     operator.configure({"network": {"tls": {"keep_plain_port": False}}})
     soon(lambda: not operator.accepts())
     assert operator.accepts(port=port, tls=trusting(certificate))

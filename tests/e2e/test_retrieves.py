@@ -419,7 +419,7 @@ def test_only_what_was_asked_for_is_fetched_from_a_node_that_ignores_keys(ground
         assert set(named) == set(map(uid_of, others))
         assert {one.StudyInstanceUID for one in peer.requests} == {uid_of(own)}
         page = ground.client.get(f"/jobs/{done['id']}").text
-        assert "2 studies that the node named are not what this job asks for" in page
+        assert "2 studies that the node named do not match this job" in page
         # Without the attribute in the answer nothing shows that a study fits.
         peer.answers.left_out = frozenset({"AccessionNumber"})
         none = ground.over(ground.ask(peer.node_id, item, force=True))

@@ -202,7 +202,7 @@ WORDS = {
     "refuses": "does not know our AE title",
     "hangs": "no answer within 1 s",
     "resets": "closed the connection",
-    "garbage": "broke the protocol",
+    "garbage": "web server",
 }
 
 

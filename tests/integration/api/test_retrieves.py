@@ -110,7 +110,7 @@ def test_a_node_that_takes_less_for_now_says_so(shared_api, operator):
     assert operator.get(f"/api/v1/nodes/{node_id}").json()["congestion"]["limit"] == 2
     page = operator.get(f"/nodes/{node_id}").text
     assert "4 associations, 2 for now" in page
-    assert "It refused more than 2 at a time" in page
+    assert "It refused more than 2 associations at a time" in page
     assert "Takes 2 at a time for now" in operator.get("/nodes").text
     operator.put(f"/api/v1/nodes/{node_id}", json=settings)
     assert operator.get(f"/api/v1/nodes/{node_id}").json()["congestion"] == {}

@@ -177,7 +177,7 @@ def test_what_a_hanging_receiver_has_yet_to_get_is_counted_to_a_bound(api, admin
     execute(api, f"{fill} generate_series(1001, 3000) n")
     assert admin.get(path).json()["pending"] == 1001
     page = admin.get("/changes").text
-    assert "1\u202f000+" in page
+    assert "1,000+" in page
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
