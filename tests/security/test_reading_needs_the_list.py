@@ -18,7 +18,7 @@ from draw_shared.contracts.config_snapshot import AllowedPeer
 from draw_shared.dicom.network.associate import Roles
 from draw_shared.dicom.network.rights import Right
 from support.datasets import build
-from support.raw_stores import raw_association
+from support.raw_stores import raw_association, rejection
 from support.receiver_process import ReceiverProcess
 from tools.processes import wait_until
 
@@ -81,10 +81,7 @@ def status_of(responses):
 
 @pytest.mark.parametrize("model", [FIND, MOVE, GET])
 def test_who_is_not_on_the_list_is_rejected_when_he_only_wants_to_read(receiver, model):
-    made = receiver.associate(model, calling="NOBODY")
-    assert made.is_rejected
-    primitive = made.acceptor.primitive
-    assert (primitive.result, primitive.result_source, primitive.diagnostic) == (1, 1, 3)
+    assert rejection(receiver.process.port, sop_class=str(model)) == (1, 1, 3)
 
 
 def test_who_is_not_on_the_list_verifies_and_stores(receiver):

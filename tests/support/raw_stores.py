@@ -105,10 +105,10 @@ def raw_association(port, made, *, source="", roles=None):
         yield RawStores(wire)
 
 
-def rejection(port, *, called=AE_TITLE):
+def rejection(port, *, called=AE_TITLE, sop_class=VERIFICATION):
     """Return result, source and reason of an A-ASSOCIATE-RJ, or None when there is none.
 
     pynetdicom takes some rejections for aborts: it may see the closed connection first.
     """
-    with _asked(port, VERIFICATION, IMPLICIT_LITTLE, called=called) as (_, kind, body):
+    with _asked(port, sop_class, IMPLICIT_LITTLE, called=called) as (_, kind, body):
         return tuple(body[1:4]) if kind == PduType.ASSOCIATE_RJ else None
