@@ -278,6 +278,8 @@ def test_a_zip_archive_has_every_file_byte_by_byte(root):
     lost = [StoredFile("lost.dcm", "s/lost.dcm", 0), StoredFile("../../etc/passwd", "p", 0)]
     whole = io.BytesIO(b"".join(zip_files(root, [*files, *lost])))
     with zipfile.ZipFile(whole) as archive:
-        assert archive.namelist() == [file.name for file in files]
+        assert archive.namelist() == [*(file.name for file in files), "MISSING.txt"]
+        told = archive.read("MISSING.txt").decode()
+        assert told.splitlines()[1:] == ["s/lost.dcm", "p"]
         for file in files:
             assert archive.read(file.name) == (root / file.path).read_bytes()

@@ -134,11 +134,43 @@ def test_a_cursor_survives_its_study_and_a_foreign_one_is_refused(viewer, sort):
 
     if sort == "received":
         assert ask(10**9) == 200
+    gone = (10**9, 0, 0, 0, 0)
     kept = {"study_date": "2026-02-01 00:00:00", "size": "20", "received": None}.get(sort, "knee")
     if kept:
-        assert ask(kept, 10**9) == 200
-    for foreign in ((), ("x",), (1.5, 1), ("x", "y"), ("2026-W01-1T00:00:00", 10**9, 3)):
+        assert ask(kept, *gone) == 200
+    for foreign in ((), ("x",), (1.5, 1), ("x", "y"), ("x", 1), ("2026-W01-1T00:00:00", *gone, 3)):
         assert ask(*foreign) == 422
     if sort in {"study_date", "size"}:
         for foreign in ("", "x", "2026-02-30 00:00:00", "infinity", "2026-W01-1 00:00:0", "٣"):
-            assert ask(foreign, 10**9) == 422
+            assert ask(foreign, *gone) == 422
+
+
+@pytest.mark.parametrize("sort", ORDERS)
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.usefixtures("window")
+def test_a_page_goes_on_where_it_ended_though_its_last_studies_are_deleted(
+    viewer, module_database_url, sort, order
+):
+    uids = [f"9.{number}" for number in range(8)]
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
+        patient = index_rows.insert(connection, Level.PATIENT, {"PatientID": "SAME"})
+        for uid in uids:
+            values = {
+                "StudyInstanceUID": uid, "StudyDate": "20260401", "size_bytes": 5,
+                "StudyDescription": "Quadrature of the same long description",
+            }  # fmt: skip
+            index_rows.insert(connection, Level.STUDY, values, patient)
+        asked = {"sort": sort, "order": order, "search": "quadrature", "limit": 3}
+        seen = []
+        while True:
+            answer = viewer.get("/api/v1/studies", params=asked).json()
+            page = [study["study_instance_uid"] for study in answer["items"]]
+            seen += page
+            if not answer["next_cursor"]:
+                break
+            asked["cursor"] = answer["next_cursor"]
+            gone = "DELETE FROM studies WHERE study_instance_uid = ANY(%s)"
+            connection.execute(gone, (page[1:],))
+        assert seen == (uids if order == "asc" else uids[::-1])
+        connection.execute("DELETE FROM studies WHERE patient_pk = %s", (patient,))
+        connection.execute("DELETE FROM patients WHERE id = %s", (patient,))

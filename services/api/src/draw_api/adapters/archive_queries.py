@@ -71,8 +71,10 @@ WINDOW: Final = 2000
 MAX_COUNTED: Final = 20_000
 """How many rows of a list are looked up in indexes, counted and sorted."""
 KEPT_MOMENT: Final = re.compile(r"([0-9-]{10} [0-9:]{8})(\.[0-9]{0,6})?", re.ASCII)
+KEPT_ROWS: Final = 4
+"""Rows before a cursor that it names, in case its own is deleted meanwhile."""
 KEPT_OF_KEY: Final = 24
-"""Letters of a sort key in a cursor, in case its row is deleted meanwhile."""
+"""Letters of a sort key in a cursor, in case all of these are deleted."""
 MAX_PERSONS: Final = 10
 NOBODY: Final = {"name": "", "birth_date": None, "sex": ""}
 
@@ -269,7 +271,8 @@ class PostgresArchiveRepository(ArchiveRepository):
             query = query.where(col(P.id) == any_(func.array(patients.scalar_subquery())))
         rows = {row["id"]: row for row in self._rows(query)}
         shown = [rows[one] for one in ids if one in rows]
-        page = page_of([(_place(row), make(row)) for row in shown], limit)
+        cursors = (_place(shown[max(0, n - KEPT_ROWS) : n + 1]) for n in range(len(shown)))
+        page = page_of(list(zip(cursors, map(make, shown), strict=True)), limit)
         return CountedPage(
             page,
             found["number"],
@@ -337,18 +340,24 @@ class PostgresArchiveRepository(ArchiveRepository):
         return dict(self._rows(sums)[0])
 
     def _after(self, listing: _Listing, cursor: str) -> tuple[Any, ...]:
-        """Return the keys of the row at which a page ended, or what the cursor kept of them."""
+        """Return the keys of the last row of a page that is still there.
+
+        What follows it are the rows of the next page. If the last rows of the page are all gone,
+        return what the cursor kept of the keys.
+        """
         if not listing.order.keys:
             return decode_cursor(cursor, (int,))
-        said, key = decode_cursor(cursor, (str, int))
+        said, *rows = decode_cursor(cursor, (str, *[int] * (KEPT_ROWS + 1)))
         columns = [cast(column, Text) for column in listing.order.keys]
-        query = listing.select(listing.needed()).with_only_columns(*columns)
-        found = self._connection.execute(query.where(col(listing.of.id) == key)).first()
-        if found is not None:
-            return (*found, key)
+        query = listing.select(listing.needed()).with_only_columns(*columns, col(listing.of.id))
+        kept = query.where(col(listing.of.id) == any_(cast(rows, ARRAY(BigInteger))))
+        there = {found[-1]: found for found in self._connection.execute(kept)}
+        for key in rows:
+            if key in there:
+                return tuple(there[int(key)])
         if not all(_is_of(kind, said) for kind in listing.order.kinds[:1]):
             raise foreign_cursor()
-        return (said, *[key] * (len(columns) - 1), key)
+        return (said, *[rows[0]] * len(columns))
 
     @override
     def study(self, study_instance_uid: str) -> Study | None:
@@ -463,11 +472,13 @@ def _cursor(row: RowMapping) -> str:
     return encode_cursor(row["id"])
 
 
-def _place(row: RowMapping) -> str:
-    """Return the cursor of a row in a list that has an order of its own."""
+def _place(rows: Sequence[RowMapping]) -> str:
+    """Return the cursor of the last of these rows in a list that has an order of its own."""
+    row = rows[-1]
     if "sort_key" not in row:
         return _cursor(row)
-    return encode_cursor(row["sort_key"][:KEPT_OF_KEY], row["id"])
+    kept = [one["id"] for one in reversed(rows)] + [0] * KEPT_ROWS
+    return encode_cursor(row["sort_key"][:KEPT_OF_KEY], *kept[: KEPT_ROWS + 1])
 
 
 def _is_of(kind: Any, said: int | str) -> bool:  # noqa: ANN401 - a type of SQL

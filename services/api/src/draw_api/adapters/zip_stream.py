@@ -4,7 +4,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from typing_extensions import Buffer, override
 
@@ -12,6 +12,8 @@ from draw_api.models.objects import StoredFile
 
 CHUNK_BYTES: Final = 1024**2
 EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
+MISSING: Final = "MISSING.txt"
+NOT_READ: Final = "These images are in the index, but could not be read from the storage:"
 
 
 class _ZipSink(io.RawIOBase):
@@ -36,24 +38,30 @@ class _ZipSink(io.RawIOBase):
 
 
 def zip_files(root: Path, files: Iterable[StoredFile]) -> Iterator[bytes]:
-    """Yield the archive in pieces; files that no longer exist are left out."""
+    """Yield the archive in pieces; it says which files could not be read."""
     sink = _ZipSink()
+    missing: list[str] = []
     inside = root.resolve()
     # Stored, not deflated: most objects are compressed or noise, and speed matters.
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             path = (inside / file.path).resolve()
-            if not path.is_relative_to(inside):
-                continue
-            yield from _one(archive, sink, path, file)
+            try:
+                source = path.open("rb") if path.is_relative_to(inside) else None
+            except OSError:
+                source = None
+            if source is None:
+                missing.append(file.name)
+            else:
+                yield from _one(archive, sink, source, file)
+        if missing:
+            archive.writestr(zipfile.ZipInfo(MISSING, EARLIEST), "\r\n".join([NOT_READ, *missing]))
     yield sink.take()
 
 
-def _one(archive: zipfile.ZipFile, sink: _ZipSink, path: Path, file: StoredFile) -> Iterator[bytes]:
-    try:
-        source = path.open("rb")
-    except OSError:
-        return
+def _one(
+    archive: zipfile.ZipFile, sink: _ZipSink, source: BinaryIO, file: StoredFile
+) -> Iterator[bytes]:
     entry = zipfile.ZipInfo(file.name, EARLIEST)
     entry.external_attr = 0o644 << 16
     with source, archive.open(entry, "w", force_zip64=True) as target:

@@ -13,7 +13,7 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
 from draw_api.handlers.web.quantities import read_quantity, write_quantity
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
-from draw_api.handlers.work import InWork
+from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.config import (
     ConfigField,
@@ -139,12 +139,14 @@ def save(request: Request, act: ChangeConfigurationAct, work: InWork) -> Respons
         )
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     except PreconditionFailed:
+        own = _changed_since(work, version, said_version, sent)
         view = _view(
             version,
-            _merge(current, sent),
+            _merge(current, own),
             problem=gettext(CHANGED_MEANWHILE),
             comment=comment,
             typed=act.form,
+            own=frozenset(own),
         )
         return page(request, act.by, view, status=HTTPStatus.PRECONDITION_FAILED)
     return redirect("/config", "config-saved")
@@ -196,10 +198,17 @@ def _view(
     problem: str = "",
     comment: str = "",
     typed: CheckedForm | None = None,
+    own: frozenset[str] | None = None,
 ) -> ConfigView:
     sections = [
         ShownSection(
-            section, [_show_field(one, document, problems, typed) for one in section.fields]
+            section,
+            [
+                _show_field(
+                    one, document, problems, typed if own is None or one.path in own else None
+                )
+                for one in section.fields
+            ],
         )
         for section in REFERENCE.sections
     ]
@@ -298,6 +307,17 @@ def _read_values(form: CheckedForm) -> dict[str, Any]:
 
 def _patch(current: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     return _nest({path: value for path, value in sent.items() if _at(current, path) != value})
+
+
+def _changed_since(
+    work: UnitOfWork, version: ConfigVersion, opened: str, sent: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what differs from the version in which the form was opened: what was typed."""
+    number = whole_number(opened)
+    if number is None or not 1 <= number <= version.version:
+        return sent
+    then = document_of(work.configuration.version(number).document)
+    return {path: value for path, value in sent.items() if _at(then, path) != value}
 
 
 def _merge(current: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:

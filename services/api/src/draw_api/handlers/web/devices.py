@@ -17,7 +17,7 @@ from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate
 from draw_api.handlers.web.languages import N_, said
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page, redirect
-from draw_api.handlers.web.parameters import SearchText
+from draw_api.handlers.web.parameters import SearchText, moment_of
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
@@ -227,11 +227,7 @@ def _submitted(request: Request, form: CheckedForm) -> ConnectState:
 def _moment(text: str) -> datetime:
     """Return the moment in an address; just now if there is none, or no valid one."""
     now = datetime.now(UTC)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return (now - JUST_NOW).replace(microsecond=0)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment_of(text) or (now - JUST_NOW).replace(microsecond=0)
 
 
 def _row_id(text: str) -> int | None:

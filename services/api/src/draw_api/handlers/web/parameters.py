@@ -32,7 +32,7 @@ def picked(moment: datetime | None) -> str:
 def moment_of(text: str) -> datetime | None:
     """Return the moment from a picker, in UTC; None if it is empty or invalid."""
     try:
-        found = datetime.fromisoformat(text) if text else None
-    except ValueError:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.replace(tzinfo=found.tzinfo or UTC) if found else None

@@ -27,6 +27,8 @@ UNITS: Final = {
 }
 """By the unit of the setting: how much of it each unit is."""
 MAX_DECIMALS: Final = 3
+GROUP: Final = 3
+"""Digits between separators of thousands."""
 
 
 def read_quantity(text: str, unit: str) -> int | None:
@@ -38,7 +40,11 @@ def read_quantity(text: str, unit: str) -> int | None:
     factor = names.get(found[2].lower()) if found[2] else Decimal(1)
     if factor is None:
         return None
-    value = Decimal(found[1].replace(",", ".")) * factor
+    whole, separator, rest = re.split(r"([.,]|$)", found[1], maxsplit=1)
+    if separator and len(rest) == GROUP and separator != get_decimal_symbol(spoken_locale()):
+        # 1,000 GB may be meant as a thousand.
+        return None
+    value = Decimal(f"{whole}.{rest or 0}") * factor
     return int(value) if value == value.to_integral_value() else None
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
@@ -114,6 +114,9 @@ class BuilderView(View):
     problems: tuple[FieldProblem, ...] = ()
     name: str = ""
     """The name of the saved query with which the form is filled in."""
+    shared: bool = False
+    """Whether the saved query is offered to everybody."""
+    anew: bool = False
     keys: ClassVar[dict[str, tuple[str, str, str]]] = KEYS
     first: ClassVar[tuple[str, ...]] = FIRST_KEYS
     levels: ClassVar[dict[str, str]] = LEVELS
@@ -139,6 +142,8 @@ class BuilderView(View):
         given = [("saved", saved.name), ("level", saved.level), ("study_dates", saved.study_dates)]
         nodes = [("node_id", str(node_id)) for node_id in saved.node_ids]
         keys = [(keyword, _text_of(value)) for keyword, value in saved.keys.items()]
+        if saved.shared:
+            given.append(("shared", "on"))
         return f"/queries/new?{urlencode([*given, *nodes, *keys])}"
 
     def keys_of(self, query: Asked | SavedQuery) -> list[tuple[str, Any]]:
@@ -334,7 +339,7 @@ def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
         study_dates=given.get("study_dates", ""),
         name=given.get("saved", "")[:64],
     )
-    return page(request, by, view)
+    return page(request, by, replace(view, shared="shared" in given))
 
 
 def _form(
@@ -450,6 +455,11 @@ def _form_again(request: Request, act: SubmittedForm, work: UnitOfWork, error: I
         study_dates=act.form.text("study_dates"),
         problems=error.problems,
         name=act.form.text("saved_name"),
+    )
+    view = replace(
+        view,
+        shared=act.form.has("saved_shared"),
+        anew=act.form.has("anew"),
     )
     return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
