@@ -1,5 +1,7 @@
 """Builds forms from the classes that REST reads: one source of ranges, help and defaults."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -9,11 +11,14 @@ from pydantic import BaseModel, ValidationError
 from draw_api.handlers.web.languages import _, gettext, said
 from draw_api.handlers.web.visitor import CheckedForm
 from draw_api.handlers.web.words import spelled, words
-from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.texts import whole_number
 from draw_api.models.wording import problems_of
+from draw_shared.wording import message
 
 Model = TypeVar("Model", bound=BaseModel)
+OPENED: Final = "opened"
+"""The field with the fingerprint of what a form was filled in with."""
 KINDS: Final = {"integer": "number", "number": "number", "boolean": "switch", "array": "lines"}
 
 
@@ -110,6 +115,27 @@ def texts_of(model: type[BaseModel]) -> Iterator[str]:
         yield spelled(name)
         yield str(schema.get("description", ""))
         yield from (spelled(str(one)) for one in schema.get("enum", ()))
+
+
+def fingerprint(model: type[BaseModel], found: BaseModel) -> str:
+    """Return in few letters what a form is filled in with, to be sent back with it."""
+    shown = found.model_dump(mode="json", include=set(model.model_fields))
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def require_unchanged(form: CheckedForm, now: str) -> None:
+    """Refuse a form that was filled in with something else than there is now.
+
+    Raises:
+        Conflict: somebody else has changed it meanwhile.
+    """
+    if form.text(OPENED) not in {"", now}:
+        raise Conflict(
+            message(
+                "Somebody else has changed this meanwhile. Nothing was saved. What you typed is"
+                " still here; save again to replace the other change."
+            )
+        )
 
 
 def error_of(name: str, problems: Sequence[FieldProblem]) -> str:

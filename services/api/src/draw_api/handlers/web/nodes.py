@@ -10,7 +10,15 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate_form, values_of
+from draw_api.handlers.web.forms import (
+    FormField,
+    error_of,
+    fields_of,
+    fingerprint,
+    require_unchanged,
+    validate_form,
+    values_of,
+)
 from draw_api.handlers.web.languages import N_, _, said
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page, redirect
@@ -19,7 +27,7 @@ from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_req
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.devices import OwnData
-from draw_api.models.failures import Conflict, FieldProblem, Invalid
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import UNDER_WAY, Job, NewEcho, NewProbe
 from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
@@ -98,6 +106,8 @@ class NodeFormView(View):
     first: list[FormField]
     further: list[FormField]
     problem: str = ""
+    opened: str = ""
+    """What the form was filled in with; empty for a new node."""
 
 
 @router.get("/nodes")
@@ -162,7 +172,9 @@ def edit(request: Request, by: MayManageNodes, work: InWork, node_id: RowId) -> 
     """Show the form of a node."""
     found = work.nodes.node(node_id)
     here = f"/nodes/{node_id}"
-    return page(request, by, _form(found.name, f"{here}/edit", here, found.model_dump()))
+    opened = fingerprint(NodeSettings, found)
+    view = _form(found.name, f"{here}/edit", here, found.model_dump(), opened=opened)
+    return page(request, by, view)
 
 
 @router.post("/nodes/{node_id}/edit")
@@ -170,10 +182,15 @@ def save(request: Request, act: ManageNodesAct, work: InWork, node_id: RowId) ->
     """Replace all settings of a node."""
     here = f"/nodes/{node_id}"
     values = _values(act.form.text("windows"), values_of(NodeSettings, act.form))
+    action, back, opened = "/nodes/new", "/nodes", ""
     try:
+        opened = fingerprint(NodeSettings, work.nodes.node(node_id))
+        action, back = f"{here}/edit", here
+        require_unchanged(act.form, opened)
         work.nodes.replace(act.by, node_id, validate_form(NodeSettings, values))
-    except (Invalid, Conflict) as error:
-        view = _form(str(values.get("name", "")), f"{here}/edit", here, values, error)
+    except (Invalid, Conflict, NotFound) as error:
+        title = str(values.get("name", ""))
+        view = _form(title, action, back, values, error, opened=opened)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(here, "node-saved")
 
@@ -278,7 +295,9 @@ def _form(
     action: str,
     back: str,
     values: dict[str, Any],
-    error: Invalid | Conflict | None = None,
+    error: Invalid | Conflict | NotFound | None = None,
+    *,
+    opened: str = "",
 ) -> NodeFormView:
     problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
     windows = FormField(
@@ -310,5 +329,6 @@ def _form(
             pin,
             windows,
         ],
-        problem=said(str(error)) if isinstance(error, Conflict) else "",
+        problem=said(str(error)) if isinstance(error, Conflict | NotFound) else "",
+        opened=opened,
     )

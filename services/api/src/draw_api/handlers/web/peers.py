@@ -10,14 +10,22 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate_form, values_of
+from draw_api.handlers.web.forms import (
+    FormField,
+    error_of,
+    fields_of,
+    fingerprint,
+    require_unchanged,
+    validate_form,
+    values_of,
+)
 from draw_api.handlers.web.languages import N_, _
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.peers import (
     AllowedAeTitle,
@@ -41,6 +49,7 @@ ManagePeersAct = Annotated[SubmittedForm, form_requires(Permission.MANAGE_PEERS)
 REJECTED_DAYS: Final = 7
 MAX_REJECTED: Final = 50
 ADDRESS: Final = "/ae-titles"
+NEW: Final = f"{ADDRESS}/new"
 SIMPLE_FIELDS: Final = (
     "ae_title",
     "description",
@@ -116,6 +125,8 @@ class AeTitleView(View):
     title: str
     problem: str = ""
     rights_error: str = ""
+    opened: str = ""
+    """What the form was filled in with; empty for a new AE title."""
     every_right: ClassVar[tuple[Right, ...]] = EVERY_RIGHT
     services: ClassVar[Mapping[Right, str]] = SERVICES
 
@@ -156,7 +167,7 @@ def rejected(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = 
 def new(request: Request, by: MayManagePeers) -> Response:
     """Show the form for a new AE title."""
     values: dict[str, object] = {"active": True, "rights": EVERY_RIGHT}
-    return page(request, by, _form("/ae-titles/new", _("Allow an AE title"), values))
+    return page(request, by, _form(NEW, _("Allow an AE title"), values))
 
 
 @router.post("/ae-titles/new")
@@ -166,7 +177,7 @@ def add(request: Request, act: ManagePeersAct, work: InWork) -> Response:
     try:
         work.peers.add(act.by, validate_form(AllowedAeTitleSettings, values))
     except (Invalid, Conflict) as error:
-        view = _form("/ae-titles/new", _("Allow an AE title"), values, error)
+        view = _form(NEW, _("Allow an AE title"), values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(ADDRESS, "title-added")
 
@@ -211,17 +222,23 @@ def allow(act: ManagePeersAct, work: InWork) -> Response:
 def edit(request: Request, by: MayManagePeers, work: InWork, row_id: RowId) -> Response:
     """Show the form of an AE title."""
     found = work.peers.one(row_id)
-    return page(request, by, _form(f"{ADDRESS}/{row_id}", found.ae_title, found.model_dump()))
+    opened = fingerprint(AllowedAeTitleSettings, found)
+    view = _form(f"{ADDRESS}/{row_id}", found.ae_title, found.model_dump(), opened=opened)
+    return page(request, by, view)
 
 
 @router.post("/ae-titles/{row_id}")
 def save(request: Request, act: ManagePeersAct, work: InWork, row_id: RowId) -> Response:
     """Replace all settings of an AE title."""
     values = _values(act.form)
+    action, opened = NEW, ""
     try:
+        opened = fingerprint(AllowedAeTitleSettings, work.peers.one(row_id))
+        action = f"{ADDRESS}/{row_id}"
+        require_unchanged(act.form, opened)
         work.peers.replace(act.by, row_id, validate_form(AllowedAeTitleSettings, values))
-    except (Invalid, Conflict) as error:
-        view = _form(f"{ADDRESS}/{row_id}", str(values.get("ae_title", "")), values, error)
+    except (Invalid, Conflict, NotFound) as error:
+        view = _form(action, str(values.get("ae_title", "")), values, error, opened=opened)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(ADDRESS, "title-saved")
 
@@ -251,7 +268,12 @@ def remove(act: ManagePeersAct, work: InWork, row_id: RowId) -> Response:
 
 
 def _form(
-    action: str, title: str, values: dict[str, object], error: Invalid | Conflict | None = None
+    action: str,
+    title: str,
+    values: dict[str, object],
+    error: Invalid | Conflict | NotFound | None = None,
+    *,
+    opened: str = "",
 ) -> AeTitleView:
     problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
     fields = fields_of(AllowedAeTitleSettings, values, problems, only=SIMPLE_FIELDS)
@@ -260,8 +282,9 @@ def _form(
         frozenset(str(right) for right in _texts(values["rights"])),
         action,
         title,
-        str(error) if isinstance(error, Conflict) else "",
+        str(error) if isinstance(error, Conflict | NotFound) else "",
         error_of("rights", problems),
+        opened,
     )
 
 
