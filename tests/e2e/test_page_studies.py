@@ -153,6 +153,7 @@ def test_keys_move_tick_and_open(visitor):
     page.keyboard.press("Enter")
     page.wait_for_url("**/studies/1.2.117")
     page.go_back()
+    expect(page.locator("[data-selected]")).to_have_text("2 selected (236\u00a0MB)")
     page.locator("tbody tr").nth(3).click(position={"x": 500, "y": 10})
     page.wait_for_url("**/studies/1.2.113")
 
@@ -195,8 +196,9 @@ def test_studies_are_sent_held_and_deleted_with_an_answer_for_each(visitor, api)
     page.get_by_role("button", name="Send to…").click()
     page.wait_for_url("**/selection/send")
     assert visitor.all_issues() == []
-    page.get_by_role("button", name="Send", exact=True).click()
+    page.get_by_role("button", name="Send", exact=True).dblclick()
     expect(page.get_by_text("The job is queued.")).to_have_count(2)
+    assert len(api.rows("SELECT id FROM jobs")) == 2
     page.get_by_role("link", name="Back to the list").click()
     page.wait_for_url("**/studies?search=doe")
     tick(page, 117, 119)
@@ -224,8 +226,7 @@ def test_studies_are_sent_held_and_deleted_with_an_answer_for_each(visitor, api)
     expect(page.locator(".outcome.bad")).to_have_text(
         ["The study is held; release it first.", "The index has no such study."]
     )
-    left = api.rows("SELECT id FROM studies WHERE study_instance_uid ~ '^1.2.11[0-29]$'")
-    assert len(left) == 1
+    assert len(api.rows("SELECT id FROM studies WHERE study_instance_uid ~ '^1.2.11[0-29]$'")) == 1
     actions = [name for _, name, _ in api.actions()]
     assert actions.count("study.delete") == 3
 
@@ -263,7 +264,10 @@ def test_a_study_of_thousands_of_series_shows_them_all_in_pages(visitor):
 
 def test_lists_are_exported_and_no_cell_is_a_formula(visitor, api):
     page = visitor.page
-    page.goto("/studies?search=p00&modality=CT")
+    page.goto("/studies?modality=CT")
+    with page.expect_response(re.compile("search=p00")):
+        page.fill("#search", "p00")
+    expect(page.locator(".selected-bar")).to_contain_text("9 studies")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download list (CSV)").click()
     lines = list(csv.DictReader(io.StringIO(download.value.path().read_text("utf-8"))))
@@ -277,7 +281,46 @@ def test_lists_are_exported_and_no_cell_is_a_formula(visitor, api):
         page.get_by_role("link", name="Download list (CSV)").click()
     [line] = csv.DictReader(io.StringIO(download.value.path().read_text("utf-8")))
     assert line["patient_id"] == "P001"
+    page.goto("/transactions/audit")
+    with page.expect_response(re.compile("user=nobody")):
+        page.fill("#user", "nobody")
+    expect(page.get_by_role("link", name="Download CSV")).to_have_attribute(
+        "href", re.compile("nobody")
+    )
     assert {"studies.export", "patients.export"} <= {name for _, name, _ in api.actions()}
+
+
+def test_no_old_rows_stay_below_a_search_that_failed(visitor):
+    page = visitor.page
+    page.goto("/studies")
+    page.route(re.compile("search=doe"), lambda route: route.abort())
+    page.fill("#search", "doe")
+    expect(page.locator("#found [role=alert]")).to_contain_text("The server does not answer.")
+    expect(page.locator("#found table")).to_have_count(0)
+    page.fill("#search", "thorax")
+    expect(page.locator(".selected-bar")).to_contain_text("studies")
+    page.evaluate("document.getElementById('search').value = 'x'.repeat(129)")
+    page.keyboard.press("Enter")
+    expect(page.locator("#found [role=alert]")).to_be_visible()
+    visitor.complaints.clear()
+
+
+def test_the_language_is_chosen_on_any_page(visitor):
+    page = visitor.page
+    page.goto("/studies?search=doe")
+    tick(page, 117)
+    page.get_by_role("button", name="Hold").click()
+    page.wait_for_url("**/selection/hold")
+    page.get_by_label("Language").select_option("en")
+    page.wait_for_url("**/studies")
+    with page.expect_response(re.compile("search=p008")):
+        page.fill("#search", "p008")
+    page.wait_for_url("**search=p008**")
+    page.get_by_label("Language").select_option("")
+    page.wait_for_url("**search=p008**")
+    expect(page.locator("#search")).to_have_value("p008")
+    page.locator("tbody th a").click()
+    expect(page).to_have_title("No name \N{MIDDLE DOT} DRAW DICOM")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

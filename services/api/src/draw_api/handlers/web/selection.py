@@ -15,9 +15,15 @@ from draw_api.handlers.downloads import archive_headers
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.languages import _, ngettext, said
-from draw_api.handlers.web.pages import View, page
-from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires
+from draw_api.handlers.web.pages import View, page, redirect
+from draw_api.handlers.web.visitor import (
+    CheckedForm,
+    SubmittedForm,
+    form_requires,
+    page_requires,
+)
 from draw_api.handlers.work import InWork, UnitOfWork
+from draw_api.models.access import Principal
 from draw_api.models.archive import Study
 from draw_api.models.failures import Conflict, Invalid, NotFound, Refusal
 from draw_api.models.jobs import NewSend
@@ -30,6 +36,7 @@ from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)
 
+MayReadArchive = Annotated[Principal, page_requires(Permission.READ_ARCHIVE)]
 DownloadObjectsAct = Annotated[SubmittedForm, form_requires(Permission.DOWNLOAD_OBJECTS)]
 RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 HoldStudiesAct = Annotated[SubmittedForm, form_requires(Permission.HOLD_STUDIES)]
@@ -93,6 +100,12 @@ class SelectionAnswerView(View):
     def failed(self) -> int:
         """For how many nothing was done."""
         return sum(one.failed for one in self.studies)
+
+
+@router.get("/selection/{action}")  # noqa: FAST003 - the same for each
+def list_again(_by: MayReadArchive) -> Response:
+    """Lead back to the studies: a selection cannot be had again by its address."""
+    return redirect("/studies")
 
 
 @router.post("/selection/download", dependencies=[costs(RequestCost.DOWNLOADS)])

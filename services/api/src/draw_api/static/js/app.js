@@ -213,12 +213,17 @@
   }
 
   // Before a form is sent: is the session still there, and is this its token? A page may be older
-  // than the session of its browser. What was typed stays in any case.
+  // than the session of its browser. What was typed stays in any case. A double click sends once.
+  const SENT_ONCE = 10000;
+  const DOWNLOADED_ONCE = 1000;
   document.addEventListener("submit", async (event) => {
     const form = event.target;
+    for (const field of form.querySelectorAll("[data-here]")) field.value = location.pathname + location.search;
     const token = form.querySelector('input[name="csrf_token"]');
-    if (!token || event.defaultPrevented || form.dataset.sending) return;
+    if (!token || event.defaultPrevented || form.dataset.sending === "checked") return;
     event.preventDefault();
+    if (form.dataset.sending) return;
+    form.dataset.sending = "asking";
     const submitter = event.submitter;
     const answer = await fetch("/api/v1/me").catch(() => null);
     if (!answer?.ok) {
@@ -232,14 +237,23 @@
           : paragraph(texts.notSent),
       );
       form.prepend(note);
+      delete form.dataset.sending;
       return;
     }
     token.value = (await answer.json()).csrf_token;
     form.querySelector("[data-unsent]")?.remove();
-    form.dataset.sending = "yes";
+    form.dataset.sending = "checked";
     form.requestSubmit(submitter);
-    // A download leaves the page as it is.
-    setTimeout(() => { delete form.dataset.sending; }, 0);
+    form.dataset.sending = "sent";
+    // A download leaves the page as it is, and so does who stops the browser.
+    const once = submitter && "download" in submitter.dataset ? DOWNLOADED_ONCE : SENT_ONCE;
+    setTimeout(() => { delete form.dataset.sending; }, once);
+  });
+
+  // After "Back" the page is as it was left: boxes are ticked, forms may be sent again.
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("[data-sending]")) delete form.dataset.sending;
+    for (const form of document.querySelectorAll("form:has([data-selected])")) countSelected(form);
   });
 
   document.addEventListener("click", async (event) => {
@@ -355,6 +369,23 @@
     letScroll();
     if (event.target.querySelector("[data-live]")) watch();
   });
+
+  // Rows that answer other words than those typed must not stay.
+  for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(failure, ({ detail }) => {
+      const answer = document.createElement("template");
+      answer.innerHTML = detail.xhr?.status ? detail.xhr.responseText.trim() : "";
+      let note = answer.content.firstElementChild;
+      if (!note?.matches(".notice")) {
+        note = document.createElement("div");
+        note.className = "notice bad";
+        note.setAttribute("role", "alert");
+        note.append(paragraph(texts.noAnswer));
+      }
+      if (detail.target.hasAttribute("data-keep")) detail.target.prepend(note);
+      else detail.target.replaceChildren(note);
+    });
+  }
   document.addEventListener("visibilitychange", watch);
   window.addEventListener("pagehide", () => sources.forEach((source) => source.close()));
 
