@@ -16,7 +16,7 @@ from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import error_of, validate_form
 from draw_api.handlers.web.jobs import notice_of
-from draw_api.handlers.web.languages import N_, _, said
+from draw_api.handlers.web.languages import _, said
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page, redirect
 from draw_api.handlers.web.parameters import (
@@ -28,6 +28,7 @@ from draw_api.handlers.web.parameters import (
     moment_of,
     picked,
 )
+from draw_api.handlers.web.query_keys import FIRST_KEYS, KEYS, LEVELS, SPANS
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
@@ -55,43 +56,6 @@ MAX_NODES: Final = 200
 LATEST: Final = 8
 """Queries below the form."""
 MAX_SAVED_SHOWN: Final = 100
-KEYS: Final = {
-    # keyword: label, hint, level from which on it means something
-    "PatientName": (N_("Patient name"), "Smith, J", "PATIENT"),
-    "PatientID": (N_("Patient ID"), "12*", "PATIENT"),
-    "PatientBirthDate": (N_("Born"), "1960-11-01", "PATIENT"),
-    "StudyDate": (N_("Study date"), "2026-11-01", "STUDY"),
-    "AccessionNumber": (N_("Accession number"), "A26-3*", "STUDY"),
-    "ModalitiesInStudy": (N_("Modalities in study"), "CT", "STUDY"),
-    "StudyDescription": (N_("Study description"), "*THORAX*", "STUDY"),
-    "ReferringPhysicianName": (N_("Referring physician"), "GRANT*", "STUDY"),
-    "StudyInstanceUID": ("Study Instance UID", "1.2.840…", "STUDY"),
-    "Modality": (N_("Modality of the series"), "RTDOSE", "SERIES"),
-    "SeriesDescription": (N_("Series description"), "*3 mm*", "SERIES"),
-    "SeriesInstanceUID": ("Series Instance UID", "1.2.840…", "SERIES"),
-}
-FIRST_KEYS: Final = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "StudyDate",
-    "AccessionNumber",
-    "ModalitiesInStudy",
-)
-"""What most people ask by; the form shows the others on demand."""
-LEVELS: Final = {
-    "PATIENT": N_("Patients"),
-    "STUDY": N_("Studies"),
-    "SERIES": N_("Series"),
-    "IMAGE": N_("Images"),
-}
-SPANS: Final = {
-    "": N_("Any day, or as typed"),
-    "today": N_("Today"),
-    "yesterday": N_("Yesterday"),
-    "last_7_days": N_("Last 7 days"),
-    "last_30_days": N_("Last 30 days"),
-}
 FILTERED_BY: Final = ("node_id", "created_by", "since", "until", "date_from", "date_to", "cursor")
 DAY: Final = timedelta(days=1)
 NAME_SYNTAX: Final = re.compile(r"[\^*?=,\s]")
