@@ -4,6 +4,7 @@ Each is asked for on a page that names every study, and answered for each study 
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
@@ -172,22 +173,14 @@ def hold(request: Request, act: HoldStudiesAct, work: InWork) -> Response:
         reason=True,
         typed=act.form.text("reason"),
     )
-    if not act.form.has("confirmed"):
-        return page(request, act.by, view)
-    try:
-        said_reason = validate_form(Hold, {"reason": act.form.text("reason")}).reason
-    except Invalid as error:
-        return _ask_again(request, act, view, error)
-    done = []
-    for one in chosen:
-        try:
-            if _require(one).held:
-                raise Conflict(message("The study is held already."))
-            work.storage.hold(act.by, one.study_instance_uid, said_reason)
-            done.append(_done(one, _("Held."), f"/studies/{one.study_instance_uid}"))
-        except Refusal as error:
-            done.append(_not_done(one, error))
-    return _answer(request, act, _("Holding"), done)
+
+    def hold_one(one: SelectedStudy, reason: str) -> SelectedStudy:
+        if _require(one).held:
+            raise Conflict(message("The study is held already."))
+        work.storage.hold(act.by, one.study_instance_uid, reason)
+        return _done(one, _("Held."), f"/studies/{one.study_instance_uid}")
+
+    return _with_reason(request, act, view, chosen, _("Holding"), hold_one)
 
 
 @router.post("/selection/delete")
@@ -211,20 +204,36 @@ def delete(request: Request, act: DeleteStudiesAct, work: InWork) -> Response:
         typed=act.form.text("reason"),
         danger=True,
     )
+
+    def delete_one(one: SelectedStudy, reason: str) -> SelectedStudy:
+        work.storage.delete(act.by, one.study_instance_uid, reason)
+        return _done(one, _("Deleted; its files go within seconds."), "")
+
+    return _with_reason(request, act, view, chosen, _("Deleting"), delete_one)
+
+
+def _with_reason(
+    request: Request,
+    act: SubmittedForm,
+    view: SelectionQuestionView,
+    chosen: Sequence[SelectedStudy],
+    title: str,
+    do: Callable[[SelectedStudy, str], SelectedStudy],
+) -> Response:
+    """Ask the question until there is a reason, then do it to each study, and say how that went."""
     if not act.form.has("confirmed"):
         return page(request, act.by, view)
     try:
-        said_reason = validate_form(Hold, {"reason": act.form.text("reason")}).reason
+        reason = validate_form(Hold, {"reason": act.form.text("reason")}).reason
     except Invalid as error:
         return _ask_again(request, act, view, error)
     done = []
     for one in chosen:
         try:
-            work.storage.delete(act.by, one.study_instance_uid, said_reason)
-            done.append(_done(one, _("Deleted; its files go within seconds."), ""))
+            done.append(do(one, reason))
         except Refusal as error:
             done.append(_not_done(one, error))
-    return _answer(request, act, _("Deleting"), done)
+    return _answer(request, act, title, done)
 
 
 def _chosen(work: UnitOfWork, form: CheckedForm) -> list[SelectedStudy]:
