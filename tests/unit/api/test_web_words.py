@@ -13,9 +13,9 @@ from draw_api.handlers.web.navigation import place_of
 from draw_api.handlers.web.nodes import window_line, window_of
 from draw_api.handlers.web.pages import Frame, address
 from draw_api.handlers.web.queries import name_pattern
-from draw_api.handlers.web.session import local_path
 from draw_api.handlers.web.transactions import moment_of, status_of
 from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.own_paths import own_path
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_moments_say_utc():
 @pytest.mark.security
 @pytest.mark.parametrize("text", ["//evil", "/\\evil", "https://evil", "evil", "/a\nb"])
 def test_no_link_leads_to_another_site(text):
-    assert local_path(text) == ""
+    assert own_path(text) == ""
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from draw_api.models.failures import (
     Forbidden,
     Invalid,
     NotFound,
+    OldToken,
     PreconditionFailed,
     PreconditionRequired,
     ProviderUnavailable,
@@ -27,6 +28,7 @@ from draw_api.models.failures import (
     TooMuchAtOnce,
     TryLater,
     Unauthenticated,
+    UnusableText,
 )
 from draw_api.models.wording import problems_of
 from draw_shared.db.session import DatabaseUnavailable
@@ -43,11 +45,13 @@ SOMETHING_UNEXPECTED: Final = message("Something unexpected happened; it is in t
 STATUSES: Final[dict[type[Exception], HTTPStatus]] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
+    OldToken: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     PreconditionRequired: HTTPStatus.PRECONDITION_REQUIRED,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnusableText: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
     TooMuchAtOnce: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,

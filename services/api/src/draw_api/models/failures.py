@@ -27,6 +27,10 @@ class Forbidden(Refusal):
     """The caller's role does not allow the request."""
 
 
+class OldToken(Forbidden):
+    """The form or request does not carry the token of the caller's session."""
+
+
 class NotFound(Refusal):
     """The requested resource does not exist."""
 
@@ -49,6 +53,10 @@ class Invalid(Refusal):
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
         super().__init__(message("The request has values that cannot be used."))
         self.problems = tuple(problems)
+
+
+class UnusableText(Invalid):
+    """A form holds characters that nothing can keep."""
 
 
 class ProviderUnavailable(Transient):

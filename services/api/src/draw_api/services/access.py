@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from draw_api.models.access import Account, KnownSession, Principal, Role
-from draw_api.models.failures import Forbidden, Unauthenticated
+from draw_api.models.failures import Forbidden, OldToken, Unauthenticated
 from draw_api.models.languages import LanguageChoice
 from draw_api.models.permissions import RULES, Permission, may
 from draw_api.ports.access import AccountRepository, Passwords, SignInAttempts
@@ -187,12 +187,12 @@ def require_csrf(principal: Principal, sent: str | None) -> None:
     """Return if the request carries the session's CSRF token, or came with a bearer token.
 
     Raises:
-        Forbidden: another site may have made the browser send it.
+        OldToken: another site may have made the browser send it.
     """
     if principal.csrf_token is None:
         return
     if sent is None or not secrets.compare_digest(sent.encode(), principal.csrf_token.encode()):
-        raise Forbidden(
+        raise OldToken(
             message(
                 "The X-CSRF-Token header, or the token of the form, is missing or not "
                 "that of this session. Nothing was changed; load the page again, and "

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from draw_api.models.access import Account, Principal, Role
 from draw_api.models.failures import Forbidden, NotFound, Unauthenticated
+from draw_api.models.own_paths import own_path
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn, RoleRules
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.single_sign_on import ExternalUserRepository, IdentityProvider
@@ -53,7 +54,7 @@ class SingleSignOnService:
             state=secrets.token_urlsafe(TOKEN_BYTES),
             nonce=secrets.token_urlsafe(TOKEN_BYTES),
             verifier=secrets.token_urlsafe(TOKEN_BYTES),
-            target=local_path(target),
+            target=own_path(target) or "/",
         )
         digest = hashlib.sha256(pending.verifier.encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
@@ -162,9 +163,3 @@ def candidate_names(identity: ExternalIdentity, subject: str) -> list[str]:
     at_host = plain if "@" in plain else f"{plain}@{NOT_IN_A_NAME.sub('.', host)}"
     own = f"{plain[: MAX_NAME_LENGTH - NAME_SUFFIX - 1]}-{mark}"
     return [plain[:MAX_NAME_LENGTH], at_host[:MAX_NAME_LENGTH], own]
-
-
-def local_path(target: str) -> str:
-    """Return the path if it leads into our own site, else the first page."""
-    inside = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if inside and target.isprintable() and "\\" not in target else "/"

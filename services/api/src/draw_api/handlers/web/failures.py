@@ -1,10 +1,12 @@
 """Shows failures as pages: outside `/api/` a problem document becomes HTML.
 
-A visitor who is not signed in goes to the sign-in page, and back afterwards.
+A visitor who is not signed in goes to the sign-in page, and back afterwards; what was typed in a
+form goes along.
 """
 
 import inspect
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,14 +14,21 @@ from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
 
 from draw_api.handlers.identity import SAFE_METHODS
-from draw_api.handlers.web.languages import N_, gettext
+from draw_api.handlers.web.kept import KeptView, kept_of_request
+from draw_api.handlers.web.languages import N_, _, gettext
 from draw_api.handlers.web.pages import View, asks_for_fragment, page, redirect
+from draw_api.handlers.web.session import SignInView, provider_of
 from draw_api.models.access import Principal
+from draw_api.models.failures import OldToken, UnusableText
 
 Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 
+REFUSED_TO_LOOK: Final = (HTTPException, RequestValidationError)
 PROGRAMS: Final = ("/api/", "/livez", "/readyz", "/metrics")
 SIGN_IN: Final = "/sign-in"
 REDIRECT_HEADER: Final = "HX-Redirect"
@@ -69,14 +78,70 @@ def _for_people(handler: Handler) -> Handler:
         answer = await made if inspect.isawaitable(made) else made
         if request.url.path.startswith(PROGRAMS):
             return answer
+        if answer.status_code == HTTPStatus.UNAUTHORIZED:
+            return await _to_sign_in(request)
+        form = _page_of_form(request, error)
+        if form is not None:
+            return redirect(form)
+        if isinstance(error, OldToken | UnusableText):
+            return await _with_entries(request, answer, error)
         return _as_page(request, answer)
 
     return show
 
 
+def _page_of_form(request: Request, error: Exception) -> str | None:
+    """Return the page with the form that is sent to this address; None if it is a page itself.
+
+    Who loads the answer to a form again, or signs in after sending one, asks for such an address.
+    """
+    if request.method not in SAFE_METHODS or not isinstance(error, REFUSED_TO_LOOK):
+        return None
+    if isinstance(error, HTTPException) and error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        return None
+    pages, forms = _templates(request.app)
+    here = request.url.path
+    # A last part that is no number may be the name of what a form does: `/nodes/test`.
+    form = here if here in forms else next((one for one in forms if _fits(here, one)), None)
+    if form is None or form in pages:
+        return None
+    while form:
+        form, here = form.rpartition("/")[0], here.rpartition("/")[0]
+        for last in ("", "/new"):
+            if f"{form}{last}" in pages:
+                return f"{here}{last}"
+    return "/"
+
+
+def _templates(application: FastAPI) -> tuple[set[str], set[str]]:
+    """Return the paths of the pages, and those that forms are sent to."""
+    pages: set[str] = set()
+    forms: set[str] = set()
+    for one in iter_route_contexts(application.routes):
+        if isinstance(one.original_route, APIRoute) and not one.path.startswith(PROGRAMS):
+            (pages if "GET" in one.original_route.methods else forms).add(one.path)
+    return pages, forms
+
+
+def _fits(path: str, template: str) -> bool:
+    return re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path) is not None
+
+
+async def _with_entries(request: Request, answer: Response, error: Exception) -> Response:
+    """Return what was typed, to be sent again with the right token and without what is unusable."""
+    by = _visitor(request)
+    kept = None if by is None or asks_for_fragment(request) else await kept_of_request(request)
+    if kept is None:
+        return _as_page(request, answer)
+    why = (
+        _("This page was older than your sign-in.")
+        if isinstance(error, OldToken)
+        else _("What was typed held characters that cannot be kept; they are left out below.")
+    )
+    return page(request, by, KeptView(why, kept), status=HTTPStatus(answer.status_code))
+
+
 def _as_page(request: Request, answer: Response) -> Response:
-    if answer.status_code == HTTPStatus.UNAUTHORIZED:
-        return _to_sign_in(request)
     problem: dict[str, Any] = json.loads(bytes(answer.body))
     view = FailureView(
         status=answer.status_code,
@@ -97,13 +162,26 @@ def _visitor(request: Request) -> Principal | None:
     return found if isinstance(found, Principal) else None
 
 
-def _to_sign_in(request: Request) -> Response:
+async def _to_sign_in(request: Request) -> Response:
     url = urlsplit(str(request.url))
     if asks_for_fragment(request):
         url = urlsplit(request.headers.get("hx-current-url", ""))
     here = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    back = here if request.method in SAFE_METHODS else "/"
-    target = f"{SIGN_IN}?next={quote(back, safe='')}" if back != "/" else SIGN_IN
+    target = f"{SIGN_IN}?next={quote(here, safe='')}" if here != "/" else SIGN_IN
     if asks_for_fragment(request):
         return Response(headers={REDIRECT_HEADER: target})
-    return redirect(target)
+    kept = await kept_of_request(request)
+    if kept is None or kept.empty:
+        return redirect(target)
+    view = SignInView(
+        here,
+        provider=provider_of(request),
+        kept=kept if kept.fits else None,
+        problem=""
+        if kept.fits
+        else _(
+            "The session has ended, and what you typed is too much to"
+            " keep. Sign in in another tab, then go back in this one and send it again."
+        ),
+    )
+    return page(request, None, view, status=HTTPStatus.UNAUTHORIZED)

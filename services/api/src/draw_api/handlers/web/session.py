@@ -11,7 +11,8 @@ from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.own_site import require_own_site
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import validate_form
-from draw_api.handlers.web.languages import _, said
+from draw_api.handlers.web.kept import KeptForm, KeptView, kept_of_text
+from draw_api.handlers.web.languages import _, said, speak
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.visitor import (
     CheckedForm,
@@ -25,6 +26,7 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
 from draw_api.models.failures import Invalid
 from draw_api.models.languages import LanguageChoice
+from draw_api.models.own_paths import own_path
 from draw_api.models.permissions import Permission
 from draw_api.services.single_sign_on import SingleSignOnService
 
@@ -33,7 +35,8 @@ router = APIRouter(include_in_schema=False)
 EndOwnCredentialsAct = Annotated[SubmittedForm, form_requires(Permission.END_OWN_CREDENTIALS)]
 ChooseLanguageAct = Annotated[SubmittedForm, form_requires(Permission.CHOOSE_LANGUAGE)]
 
-MAX_PATH_LENGTH: Final = 2000
+KEPT: Final = "kept"
+"""The field in which the sign-in page carries what was typed before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class SignInView(View):
     problem: str = ""
     provider: str = ""
     """Name of the identity provider, if users may sign in through one."""
+    kept: KeptForm | None = None
+    """What was typed in a form when its session had ended already."""
 
 
 async def _sign_in_form(request: Request) -> AsyncIterator[CheckedForm]:
@@ -59,7 +64,7 @@ async def _sign_in_form(request: Request) -> AsyncIterator[CheckedForm]:
 @router.get("/sign-in", dependencies=[opens(Permission.SIGN_IN)])
 def form(request: Request, next: str = "") -> Response:  # noqa: A002 - the parameter's usual name
     """Ask for name and password."""
-    return page(request, None, SignInView(local_path(next), provider=_provider(request)))
+    return page(request, None, SignInView(own_path(next), provider=provider_of(request)))
 
 
 @router.post("/sign-in", dependencies=[costs(RequestCost.SIGN_INS), opens(Permission.SIGN_IN)])
@@ -67,10 +72,11 @@ def sign_in(
     request: Request, work: InWork, sent: Annotated[CheckedForm, Depends(_sign_in_form)]
 ) -> Response:
     """Sign in and open the page that the visitor wanted."""
-    target = local_path(sent.text("next"))
+    target = own_path(sent.text("next"))
+    kept = kept_of_text(sent.exact(KEPT))
 
     def again(problem: str, status: HTTPStatus) -> Response:
-        view = SignInView(target, sent.text("name")[:64], problem, _provider(request))
+        view = SignInView(target, sent.text("name")[:64], problem, provider_of(request), kept)
         return page(request, None, view, status=status)
 
     try:
@@ -85,6 +91,10 @@ def sign_in(
         # Returned, not raised: the attempt must stay on record.
         return again(_("Wrong name or password."), HTTPStatus.UNAUTHORIZED)
     answer = redirect(target or "/")
+    if kept is not None:
+        by = work.access.by_session(started.token, client_address(request))
+        speak(by.language)
+        answer = page(request, by, KeptView(_("You are signed in."), kept))
     answer.set_cookie(
         COOKIE,
         started.token,
@@ -114,15 +124,10 @@ def choose_language(act: ChooseLanguageAct, work: InWork) -> Response:
     work.access.choose_language(
         act.by, validate_form(LanguageChoice, {"language": act.form.text("language")})
     )
-    return redirect(local_path(act.form.text("next")) or "/")
+    return redirect(own_path(act.form.text("next")) or "/")
 
 
-def _provider(request: Request) -> str:
+def provider_of(request: Request) -> str:
+    """Return the name of the identity provider; empty when there is none."""
     sign_on: SingleSignOnService = request.app.state.sign_on
     return sign_on.name if sign_on.enabled else ""
-
-
-def local_path(text: str) -> str:
-    """Return a path of this site, or nothing: a link must not lead elsewhere after signing in."""
-    good = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
-    return text[:MAX_PATH_LENGTH] if good else ""

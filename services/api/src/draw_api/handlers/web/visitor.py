@@ -27,7 +27,7 @@ from draw_api.handlers.identity import (
 from draw_api.handlers.web.languages import speak
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import FieldProblem, Invalid, Unauthenticated
+from draw_api.models.failures import FieldProblem, Unauthenticated, UnusableText
 from draw_api.models.permissions import Permission
 from draw_api.services.access import require, require_csrf
 
@@ -46,7 +46,7 @@ class CheckedForm:
     """The fields of a form, as the browser sent them.
 
     Raises:
-        Invalid: a field holds something that is not text.
+        UnusableText: a field holds something that is not text.
     """
 
     def __init__(self, data: FormData) -> None:
@@ -57,7 +57,7 @@ class CheckedForm:
             if NO_TEXT.search(name) or (isinstance(value, str) and NO_TEXT.search(value))
         ]
         if problems:
-            raise Invalid(list(dict.fromkeys(problems)))
+            raise UnusableText(list(dict.fromkeys(problems)))
 
     def text(self, name: str) -> str:
         """Return a field's text without surrounding blanks; empty when there is none."""
@@ -109,7 +109,7 @@ async def read_form(
 
     Raises:
         HTTPException: the body is too large, or not a form.
-        Invalid: a field holds something that is not text.
+        UnusableText: a field holds something that is not text.
     """
     require_small(request)
     async with form_of(
