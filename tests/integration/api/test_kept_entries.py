@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.security]
 
 ELSEWHERE = {"Origin": "https://evil.example"}
 NODE = {
-    "name": "kept \N{GREEK SMALL LETTER OMEGA}\"<b>", "ae_title": "KEPT", "host": "127.0.0.1",
+    "name": 'kept \N{GREEK SMALL LETTER OMEGA}"<b>', "ae_title": "KEPT", "host": "127.0.0.1",
     "port": "104", "windows": "mon-fri 22:00-06:00\r\nsat 10:00-12:00",
 }  # fmt: skip
 
@@ -40,7 +40,8 @@ def token_of(page):
 
 def form_of(page, action):
     """Return the hidden fields of the form that leads to an address."""
-    form = re.search(rf'<form[^>]* action="{re.escape(html.escape(action))}".*?</form>', page, re.S)
+    there = re.escape(html.escape(action))
+    form = re.search(rf'<form[^>]* action="{there}".*?</form>', page, re.DOTALL)
     hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form[0])
     found = {}
     for name, value in hidden:

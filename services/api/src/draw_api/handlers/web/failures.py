@@ -118,8 +118,9 @@ def _templates(application: FastAPI) -> tuple[set[str], set[str]]:
     pages: set[str] = set()
     forms: set[str] = set()
     for one in iter_route_contexts(application.routes):
-        if isinstance(one.original_route, APIRoute) and not one.path.startswith(PROGRAMS):
-            (pages if "GET" in one.original_route.methods else forms).add(one.path)
+        path = one.path or ""
+        if isinstance(one.original_route, APIRoute) and not path.startswith(PROGRAMS):
+            (forms if "POST" in (one.original_route.methods or ()) else pages).add(path)
     return pages, forms
 
 

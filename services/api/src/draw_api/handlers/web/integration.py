@@ -8,14 +8,20 @@ from typing import Annotated, Any, ClassVar, Final, get_args
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, fields_of, validate_form
+from draw_api.handlers.web.forms import (
+    FormField,
+    fields_of,
+    fingerprint,
+    require_unchanged,
+    validate_form,
+)
 from draw_api.handlers.web.languages import N_, _, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import FieldProblem, Invalid, NotFound
+from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission, may
 from draw_api.models.texts import whole_number
@@ -65,6 +71,9 @@ class WebhookFormView(View):
     fields: list[FormField]
     chosen: frozenset[str]
     kinds_error: str
+    problem: str = ""
+    opened: str = ""
+    """What the form was filled in with; empty for a new webhook."""
     kinds: ClassVar[tuple[str, ...]] = KINDS
 
 
@@ -122,7 +131,7 @@ def add(request: Request, act: ManageWebhooksAct, work: InWork) -> Response:
     try:
         made = work.webhooks.add(act.by, validate_form(NewWebhook, values))
     except Invalid as error:
-        view = _form(_("Add a webhook"), NEW, values, error.problems)
+        view = _form(_("Add a webhook"), NEW, values, error)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     if made.secret:
         return page(request, act.by, SecretView(made, made.secret), status=HTTPStatus.CREATED)
@@ -151,18 +160,23 @@ def webhook(
 def edit(request: Request, by: MayManageWebhooks, work: InWork, webhook_id: RowId) -> Response:
     """Show the form of a webhook."""
     found = work.webhooks.one(webhook_id)
-    return page(request, by, _form(found.url, f"/webhooks/{webhook_id}/edit", found.model_dump()))
+    opened = fingerprint(NewWebhook, found)
+    here = f"/webhooks/{webhook_id}/edit"
+    return page(request, by, _form(found.url, here, found.model_dump(), opened=opened))
 
 
 @router.post("/webhooks/{webhook_id}/edit")
 def save(request: Request, act: ManageWebhooksAct, work: InWork, webhook_id: RowId) -> Response:
     """Change a webhook; an empty secret stays as it was."""
     values = _values(act.form)
+    action, opened = NEW, ""
     try:
+        opened = fingerprint(NewWebhook, work.webhooks.one(webhook_id))
+        action = f"/webhooks/{webhook_id}/edit"
+        require_unchanged(act.form, opened)
         work.webhooks.change(act.by, webhook_id, validate_form(WebhookChange, values))
-    except Invalid as error:
-        title = str(values["url"])
-        view = _form(title, f"/webhooks/{webhook_id}/edit", values, error.problems)
+    except (Invalid, Conflict, NotFound) as error:
+        view = _form(str(values["url"]), action, values, error, opened=opened)
         return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return redirect(f"/webhooks/{webhook_id}", "webhook-saved")
 
@@ -245,8 +259,14 @@ def _values(form: CheckedForm) -> dict[str, Any]:
 
 
 def _form(
-    title: str, action: str, values: dict[str, Any], problems: tuple[FieldProblem, ...] = ()
+    title: str,
+    action: str,
+    values: dict[str, Any],
+    error: Invalid | Conflict | NotFound | None = None,
+    *,
+    opened: str = "",
 ) -> WebhookFormView:
+    problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
     fields = fields_of(
         NewWebhook,
         {**values, "secret": ""},
@@ -259,7 +279,15 @@ def _form(
     )
     fields = [_optional(one, left_out) if one.name == "secret" else one for one in fields]
     wrong = [said(p.message) for p in problems if p.field.startswith("kinds")]
-    return WebhookFormView(title, action, fields, frozenset(values["kinds"]), "; ".join(wrong))
+    return WebhookFormView(
+        title,
+        action,
+        fields,
+        frozenset(values["kinds"]),
+        "; ".join(wrong),
+        said(str(error)) if isinstance(error, Conflict | NotFound) else "",
+        opened,
+    )
 
 
 def _optional(field: FormField, left_out: str) -> FormField:

@@ -7,14 +7,21 @@ from typing import Annotated, Any, ClassVar, Final
 from fastapi import APIRouter, Path, Request, Response
 
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import FormField, fields_of, validate_form, values_of
+from draw_api.handlers.web.forms import (
+    FormField,
+    fields_of,
+    fingerprint,
+    require_unchanged,
+    validate_form,
+    values_of,
+)
 from draw_api.handlers.web.languages import N_, _, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid
+from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission, may
 from draw_api.models.texts import SHORT_HASH
@@ -81,7 +88,9 @@ class UserView(View):
     user: User
     fields: list[FormField]
     password: list[FormField]
-    problem: str = ""
+    problem: str
+    opened: str
+    """What the form was filled in with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +163,15 @@ def user(request: Request, by: MayManageUsers, work: InWork, user_id: RowId) -> 
 @router.post("/users/{user_id}")
 def save(request: Request, act: ManageUsersAct, work: InWork, user_id: RowId) -> Response:
     """Set a user's role and whether the user may sign in."""
+    values = values_of(UserSettings, act.form)
     try:
-        settings = validate_form(UserSettings, values_of(UserSettings, act.form))
-        work.users.set(act.by, user_id, settings)
+        require_unchanged(act.form, fingerprint(UserSettings, work.users.user(user_id)))
+        work.users.set(act.by, user_id, validate_form(UserSettings, values))
     except (Invalid, Conflict) as error:
-        return _refuse(request, act.by, _one(work, user_id, error))
+        return _refuse(request, act.by, _one(work, user_id, error, values))
+    except NotFound as error:
+        values |= {"name": act.form.text("name")}
+        return _refuse(request, act.by, _new_user(values, error))
     return redirect("/users", "user-saved")
 
 
@@ -227,7 +240,7 @@ def end_session(act: EndOwnCredentialsAct, work: InWork, session_id: SessionId) 
     return redirect("/users", "session-ended")
 
 
-Failure = Invalid | Conflict | Forbidden | None
+Failure = Invalid | Conflict | Forbidden | NotFound | None
 
 
 def _problems(error: Failure) -> tuple[tuple[FieldProblem, ...], str]:
@@ -263,12 +276,18 @@ def _own_password(error: Failure = None) -> FormView:
     return FormView(_("Change your password"), "/users/password", fields, _("Change it"), problem)
 
 
-def _one(work: UnitOfWork, user_id: int, error: Failure = None) -> UserView:
+def _one(
+    work: UnitOfWork,
+    user_id: int,
+    error: Failure = None,
+    typed: dict[str, Any] | None = None,
+) -> UserView:
     problems, problem = _problems(error)
     found = work.users.user(user_id)
     return UserView(
         user=found,
-        fields=fields_of(UserSettings, found.model_dump(mode="json"), problems),
+        fields=fields_of(UserSettings, typed or found.model_dump(mode="json"), problems),
         password=fields_of(PasswordReset, {}, problems),
         problem=problem,
+        opened=fingerprint(UserSettings, found),
     )
