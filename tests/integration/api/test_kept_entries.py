@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from draw_api.handlers.identity import COOKIE
 from draw_api.handlers.web.site import ROUTERS
-from integration.api.test_web_access import EXAMPLES, filled
+from integration.api.test_web_access import EXAMPLES, PAGES, filled, parameters_of
 from support.api import PASSWORD
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
@@ -144,6 +144,74 @@ def test_unusable_characters_cost_only_themselves(browser):
     shown = browser.post("/selection/hold", data={**typed, "csrf_token": token})
     assert shown.status_code == 422
     assert form_of(shown.text, "/selection/hold")["reason"] == ["wrong patient"]
+
+
+@pytest.mark.parametrize("action", ["send", "hold", "delete", "download"])
+def test_too_many_studies_are_said_in_words_and_the_first_stay_selected(shared_api, action):
+    admin = shared_api.of_role("admin")
+    studies = [f"1.2.{number}" for number in range(5000)]
+    answer = admin.post(
+        f"/selection/{action}",
+        data={"study": studies, "confirmed": "yes", "reason": "because", "node_id": "1"},
+    )
+    assert answer.status_code == (409 if action == "download" else 422)
+    assert "5,000 studies are selected, but at most 100 can be at a time" in answer.text
+    if action != "download":
+        assert form_of(answer.text, f"/selection/{action}")["study"] == studies[:100]
+    more = admin.post(f"/selection/{action}", data={"study": ["1"] * 20_001})
+    assert more.status_code == 400
+    assert "A form has at most 20000 fields" in more.text
+
+
+def test_a_node_has_to_be_chosen(shared_api):
+    admin = shared_api.of_role("admin")
+    typed = {"study": ["1.2.3"], "confirmed": "yes", "node_id": ""}
+    answer = admin.post("/selection/send", data=typed)
+    assert answer.status_code == 422
+    assert "Choose a node." in answer.text
+    assert form_of(answer.text, "/selection/send")["study"] == ["1.2.3"]
+    assert "Choose a node." in admin.post("/studies/1.2.3/send", data={}).text
+
+
+@pytest.mark.parametrize(
+    ("back", "shown"),
+    [
+        ("/studies?search=x&cursor=1", "/studies?search=x&amp;cursor=1"),
+        ("/patients/abc", "/patients/abc"),
+        ("/studiesX", "/studies"),
+        ("/studies/../users", "/studies"),
+        ("/patients/%2e%2e/users", "/studies"),
+        ("//evil.example/studies", "/studies"),
+        ("/patients/\\evil", "/studies"),
+        ("/users", "/studies"),
+    ],
+)
+def test_one_goes_back_only_to_a_list_of_studies(shared_api, back, shown):
+    admin = shared_api.of_role("admin")
+    answer = admin.post("/selection/hold", data={"study": "1.2.3", "back": back})
+    assert f'<a class="button" href="{shown}">' in answer.text
+
+
+def test_what_cannot_be_shown_is_said_in_the_language_of_the_visitor(shared_api):
+    german = shared_api.of_role("viewer")
+    german.put("/api/v1/me/language", json={"language": "de"}).raise_for_status()
+    nowhere = german.get("/nowhere")
+    assert nowhere.status_code == 404
+    assert "Unter dieser Adresse gibt es nichts." in nowhere.text
+    wrong = german.get("/jobs", params={"cursor": "x" * 500})
+    assert wrong.status_code == 422
+    assert "<strong>Seite der Liste</strong>: " in wrong.text
+    assert german.delete("/studies").status_code == 405
+    assert "An dieser Adresse" in german.delete("/studies").text
+
+
+def test_every_parameter_of_a_page_has_a_name(shared_api):
+    admin = shared_api.of_role("admin")
+    for route in PAGES:
+        for name in parameters_of(route.dependant) if "GET" in route.methods else ():
+            if not route.path.startswith("/live"):
+                answer = admin.get(f"{filled(route.path)}?{name}=%00")
+                assert f"<strong>{name}</strong>" not in answer.text
 
 
 FORMS = sorted(

@@ -148,3 +148,13 @@ def test_sop_classes_tell_their_modality():
         "1.2.3": "OT", "": "OT",
     }  # fmt: skip
     assert {uid: modality_of(uid) for uid in told} == told
+
+
+def test_a_last_day_alone_is_used_and_an_unclear_day_is_said(shared_api):
+    client = shared_api.of_role("viewer")
+    page = client.get("/statistics?last=2024-05-05").text
+    assert 'name="last" value="2024-05-05"' in page
+    assert 'name="first" value="2024-04-06"' in page
+    assert "First day: must be a date" in client.get("/statistics?first=x").text
+    assert "Last day: must be a date" in client.get("/statistics?first=2024-01-01&last=x").text
+    assert client.get("/statistics?last=0001-01-01").status_code == 200

@@ -125,6 +125,12 @@ async def form_of(
         data = await request.form(
             max_files=max_files, max_fields=max_fields, max_part_size=max_part_size
         )
+    except HTTPException as error:
+        if "fields" not in error.detail:
+            raise
+        raise HTTPException(
+            error.status_code, message("A form has at most %(most)s fields.", most=max_fields)
+        ) from None
     except UnicodeError:
         # A part may name any of Python's encodings, and some fail in their own ways.
         raise HTTPException(

@@ -147,8 +147,8 @@ def _on_http(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
-    detail = error.detail if error.detail != status.phrase else status.description
-    return problem(status, detail or status.phrase, headers=dict(error.headers or {}))
+    detail = error.detail if error.detail != status.phrase else DESCRIPTIONS.get(status, "")
+    return problem(status, detail or NOT_TO_BE_DONE, headers=dict(error.headers or {}))
 
 
 def _on_transient(request: Request, error: Exception) -> Response:
@@ -176,6 +176,14 @@ def _on_anything(_: Request, error: Exception) -> Response:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, SOMETHING_UNEXPECTED)
 
 
+NOT_TO_BE_DONE: Final = message("This request cannot be carried out.")
+DESCRIPTIONS: Final[dict[HTTPStatus, str]] = {
+    HTTPStatus.NOT_FOUND: message("There is nothing at this address."),
+    HTTPStatus.METHOD_NOT_ALLOWED: message("This cannot be done at this address."),
+    HTTPStatus.LENGTH_REQUIRED: message("The request does not say how long it is."),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: message("The request is too long."),
+}
+"""What is said about a status for which the framework has only its English name."""
 AWAY: Final[dict[type[Exception], str]] = {
     DatabaseUnavailable: message("The database does not answer; try again."),
     BrokerUnavailable: message("The message broker does not answer; try again."),

@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from draw_api.handlers.identity import SAFE_METHODS
+from draw_api.handlers.web.field_names import field_name
 from draw_api.handlers.web.kept import KeptView, kept_of_request
 from draw_api.handlers.web.languages import N_, _, gettext
 from draw_api.handlers.web.pages import View, asks_for_fragment, page, redirect
@@ -148,7 +149,7 @@ def _as_page(request: Request, answer: Response) -> Response:
         status=answer.status_code,
         title=gettext(TITLES.get(answer.status_code) or str(problem.get("title", ""))),
         detail=str(problem.get("detail", "")),
-        errors=tuple((e["field"], e["message"]) for e in problem.get("errors", ())),
+        errors=tuple((field_name(e["field"]), e["message"]) for e in problem.get("errors", ())),
         retry_after=answer.headers.get(RETRY_AFTER, ""),
     )
     show = page(request, _visitor(request), view, status=HTTPStatus(answer.status_code))

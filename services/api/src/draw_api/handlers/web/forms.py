@@ -19,6 +19,7 @@ from draw_shared.wording import message
 Model = TypeVar("Model", bound=BaseModel)
 OPENED: Final = "opened"
 """The field with the fingerprint of what a form was filled in with."""
+CHOOSE_A_NODE: Final = message("Choose a node.")
 KINDS: Final = {"integer": "number", "number": "number", "boolean": "switch", "array": "lines"}
 
 
@@ -60,7 +61,15 @@ def validate_form(model: type[Model], values: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(typed)
     except ValidationError as error:
-        raise Invalid(problems_of(error.errors(), typed)) from error
+        raise Invalid(
+            [_chosen(one, typed) for one in problems_of(error.errors(), typed)]
+        ) from error
+
+
+def _chosen(problem: FieldProblem, typed: Mapping[str, Any]) -> FieldProblem:
+    """Return the problem; of a node that was not chosen, in words for who chooses from a list."""
+    empty = problem.field == "node_id" and typed.get("node_id") == ""
+    return FieldProblem(problem.field, CHOOSE_A_NODE) if empty else problem
 
 
 def _convert(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - whatever a form has

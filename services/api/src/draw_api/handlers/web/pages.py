@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from draw_api.handlers.web import words
+from draw_api.handlers.web.field_names import field_name
 from draw_api.handlers.web.languages import (
     N_,
     gettext,
@@ -182,7 +183,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(words.FILTERS)
+    made.filters.update(words.FILTERS, field_name=field_name)
     made.globals.update(
         asset=asset,
         has_asset=has_asset,

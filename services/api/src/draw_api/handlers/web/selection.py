@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.downloads import archive_headers
 from draw_api.handlers.turns import RequestCost, costs
-from draw_api.handlers.web.forms import validate_form
+from draw_api.handlers.web.forms import CHOOSE_A_NODE, validate_form
 from draw_api.handlers.web.languages import _, ngettext, said
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.visitor import (
@@ -23,12 +23,14 @@ from draw_api.handlers.web.visitor import (
     form_requires,
     page_requires,
 )
+from draw_api.handlers.web.words import count
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Study
 from draw_api.models.failures import Conflict, Invalid, NotFound, Refusal
 from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
+from draw_api.models.own_paths import own_path
 from draw_api.models.permissions import Permission
 from draw_api.models.storage import Hold
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
@@ -77,7 +79,10 @@ class SelectionQuestionView(View):
     reason: bool = False
     typed: str = ""
     problem: str = ""
+    """What is wrong with the reason or the node."""
     danger: bool = False
+    excess: str = ""
+    """That more are selected than these."""
 
     @property
     def size_bytes(self) -> int:
@@ -96,6 +101,8 @@ class SelectionAnswerView(View):
     studies: list[SelectedStudy]
     download: bool = False
     """Whether what is left may be downloaded."""
+    excess: str = ""
+    """That more are selected than these."""
 
     @property
     def failed(self) -> int:
@@ -112,11 +119,15 @@ def list_again(_by: MayReadArchive) -> Response:
 @router.post("/selection/download", dependencies=[costs(RequestCost.DOWNLOADS)])
 def download(request: Request, act: DownloadObjectsAct, work: InWork) -> Response:
     """Return all files of the studies as one ZIP archive, or say which study is gone."""
-    chosen = _chosen(work, act.form)
+    chosen, excess = _chosen(work, act.form), _excess(act.form)
     studies = [one.study for one in chosen if one.study is not None]
-    if len(studies) < len(chosen):
+    if excess or len(studies) < len(chosen):
         view = SelectionAnswerView(
-            _("Not every study can be downloaded"), _back(act.form), chosen, download=bool(studies)
+            _("Not every study can be downloaded"),
+            _back(act.form),
+            chosen,
+            download=bool(studies),
+            excess=excess,
         )
         return page(request, act.by, view, status=HTTPStatus.CONFLICT)
     return StreamingResponse(
@@ -130,18 +141,21 @@ def download(request: Request, act: DownloadObjectsAct, work: InWork) -> Respons
 def send(request: Request, act: RunJobsAct, work: InWork) -> Response:
     """Ask to which remote node the studies go, then queue a job for each."""
     chosen = _chosen(work, act.form)
-    if not act.form.has("confirmed"):
-        nodes = [node for node in work.nodes.nodes(None, MAX_NODES).items if node.active]
-        view = SelectionQuestionView(
-            title=ngettext("Send this study?", "Send these studies?", len(chosen)),
-            text=_("A job is queued for each study.") if nodes else _("There is no remote node."),
-            button=_("Send"),
-            action="/selection/send",
-            back=_back(act.form),
-            studies=chosen,
-            nodes=nodes,
-        )
-        return page(request, act.by, view)
+    nodes = [node for node in work.nodes.nodes(None, MAX_NODES).items if node.active]
+    view = SelectionQuestionView(
+        title=ngettext("Send this study?", "Send these studies?", len(chosen)),
+        text=_("A job is queued for each study.") if nodes else _("There is no remote node."),
+        button=_("Send"),
+        action="/selection/send",
+        back=_back(act.form),
+        studies=chosen,
+        nodes=nodes,
+        excess=_excess(act.form),
+    )
+    if view.excess or not act.form.has("confirmed"):
+        return _ask(request, act, view)
+    if not act.form.text("node_id"):
+        return _ask(request, act, replace(view, problem=said(CHOOSE_A_NODE)))
     done = []
     for one in chosen:
         try:
@@ -221,12 +235,14 @@ def _with_reason(
     do: Callable[[SelectedStudy, str], SelectedStudy],
 ) -> Response:
     """Ask the question until there is a reason, then do it to each study, and say how that went."""
-    if not act.form.has("confirmed"):
-        return page(request, act.by, view)
+    view = replace(view, excess=_excess(act.form))
+    if view.excess or not act.form.has("confirmed"):
+        return _ask(request, act, view)
     try:
         reason = validate_form(Hold, {"reason": act.form.text("reason")}).reason
     except Invalid as error:
-        return _ask_again(request, act, view, error)
+        problem = "; ".join(said(found.message) for found in error.problems)
+        return _ask(request, act, replace(view, problem=_("It %(problem)s.", problem=problem)))
     done = []
     for one in chosen:
         try:
@@ -237,23 +253,38 @@ def _with_reason(
 
 
 def _chosen(work: UnitOfWork, form: CheckedForm) -> list[SelectedStudy]:
-    """Return the ticked studies.
+    """Return the ticked studies, the first of them if they are too many.
 
     Raises:
-        Conflict: none is ticked, or too many are.
+        Conflict: none is ticked.
     """
-    uids = [uid for uid in dict.fromkeys(form.texts("study")) if _is_uid(uid)]
+    uids = _ticked(form)
     if not uids:
         raise Conflict(message("No study is selected. Tick the studies first."))
-    if len(uids) > MAX_SELECTED:
-        raise Conflict(message("Select at most %(most)s studies at a time.", most=MAX_SELECTED))
     found = []
-    for uid in uids:
+    for uid in uids[:MAX_SELECTED]:
         try:
             found.append(SelectedStudy(uid, work.archive.study(uid)))
         except NotFound as error:
             found.append(SelectedStudy(uid, None, said(str(error)), failed=True))
     return found
+
+
+def _ticked(form: CheckedForm) -> list[str]:
+    return [uid for uid in dict.fromkeys(form.texts("study")) if _is_uid(uid)]
+
+
+def _excess(form: CheckedForm) -> str:
+    """Return that too many are ticked, in words; empty if they are not."""
+    number = len(_ticked(form))
+    if number <= MAX_SELECTED:
+        return ""
+    return _(
+        "%(number)s studies are selected, but at most %(most)s can be at a time. Below are the"
+        " first %(most)s; nothing was done yet.",
+        number=count(number),
+        most=count(MAX_SELECTED),
+    )
 
 
 def _is_uid(text: str) -> bool:
@@ -284,8 +315,7 @@ def _not_done(one: SelectedStudy, error: Refusal) -> SelectedStudy:
 
 def _back(form: CheckedForm) -> str:
     """Return the list that the visitor came from, and no other place."""
-    back = form.text("back")
-    return back if back.startswith(("/studies?", "/patients/")) else "/studies"
+    return own_path(form.text("back"), within=("/studies", "/patients")) or "/studies"
 
 
 def _answer(
@@ -294,10 +324,8 @@ def _answer(
     return page(request, act.by, SelectionAnswerView(title, _back(act.form), done))
 
 
-def _ask_again(
-    request: Request, act: SubmittedForm, view: SelectionQuestionView, error: Invalid
-) -> Response:
-    """Return the question with the typed reason and its problem."""
-    problem = "; ".join(said(found.message) for found in error.problems)
-    again = replace(view, problem=_("It %(problem)s.", problem=problem))
-    return page(request, act.by, again, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+def _ask(request: Request, act: SubmittedForm, view: SelectionQuestionView) -> Response:
+    """Return the question, with what is wrong with the answer or the selection."""
+    wrong = view.problem or view.excess
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK
+    return page(request, act.by, view, status=status)

@@ -1,5 +1,6 @@
 """Statistics of received images: a chart and tables by day, sender, modality and SOP class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, ClassVar, Final
@@ -7,13 +8,15 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from draw_api.handlers.turns import RequestCost, costs
+from draw_api.handlers.web.field_names import field_name
 from draw_api.handlers.web.languages import said
 from draw_api.handlers.web.pages import View, address, page
 from draw_api.handlers.web.parameters import SearchText, day_of
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
-from draw_api.models.failures import Invalid
+from draw_api.models.failures import FieldProblem, Invalid
+from draw_api.models.moments import DATE_WORDS
 from draw_api.models.permissions import Permission
 from draw_api.models.statistics import Statistics, StatisticsCriteria
 
@@ -95,20 +98,25 @@ def statistics(
     """Show what was received."""
     today = datetime.now(UTC).date()
     chosen = next((span for span in SPANS if str(span) == days), USUAL_SPAN)
-    begin, end = day_of(first), day_of(last) or today
-    own_span = begin is not None and not days
-    first_day = begin if own_span and begin else today - timedelta(days=chosen - 1)
-    last_day = end if own_span else today
+    own_span = bool(first.strip() or last.strip()) and not days
+    last_day = (day_of(last.strip()) if own_span else None) or today
+    first_day = (day_of(first.strip()) if own_span else None) or _days_before(last_day, chosen)
     classes = work.statistics.sop_classes_of(modality) if modality else None
     criteria = StatisticsCriteria(first_day, last_day, sender.strip(), classes)
-    problem = ""
+    days_typed = {"first_day": first.strip(), "last_day": last.strip()} if own_span else {}
+    problems: Sequence[FieldProblem] = [
+        FieldProblem(name, DATE_WORDS)
+        for name, typed in days_typed.items()
+        if typed and day_of(typed) is None
+    ]
+    found = None
     try:
-        found = work.statistics.statistics(criteria)
+        found = None if problems else work.statistics.statistics(criteria)
     except Invalid as error:
-        found, problem = None, "; ".join(said(one.message) for one in error.problems)
+        problems = error.problems
     view = StatisticsView(
         found=found,
-        problem=problem,
+        problem="; ".join(f"{field_name(p.field)}: {said(p.message)}" for p in problems),
         days=0 if own_span else chosen,
         first_day=first_day,
         last_day=last_day,
@@ -117,3 +125,8 @@ def statistics(
         modalities=work.statistics.modalities(),
     )
     return page(request, by, view)
+
+
+def _days_before(last: date, days: int) -> date:
+    """Return the first of so many days, or the first day that a calendar has."""
+    return last - timedelta(days=min(days - 1, (last - date.min).days))

@@ -34,7 +34,8 @@ from draw_api.services.access import require, require_csrf
 CSRF_FIELD: Final = "csrf_token"
 MAX_DIGITS: Final = 15
 MAX_BYTES: Final = 4 * 1024**2
-MAX_FIELDS: Final = 2000
+MAX_FIELDS: Final = 20_000
+"""More than a page has, so that who selects too much is told how much can be selected."""
 MAX_FILES: Final = 1
 NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 """Characters that neither PostgreSQL, a page nor a JSON document can hold."""
