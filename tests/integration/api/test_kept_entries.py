@@ -165,6 +165,7 @@ def test_too_many_studies_are_said_in_words_and_the_first_stay_selected(shared_a
 
 def test_a_node_has_to_be_chosen(shared_api):
     admin = shared_api.of_role("admin")
+    admin.post("/api/v1/nodes", json={**NODE, "port": 104, "name": "chosen", "windows": []})
     typed = {"study": ["1.2.3"], "confirmed": "yes", "node_id": ""}
     answer = admin.post("/selection/send", data=typed)
     assert answer.status_code == 422
@@ -194,7 +195,7 @@ def test_one_goes_back_only_to_a_list_of_studies(shared_api, back, shown):
 
 def test_what_cannot_be_shown_is_said_in_the_language_of_the_visitor(shared_api):
     german = shared_api.of_role("viewer")
-    german.put("/api/v1/me/language", json={"language": "de"}).raise_for_status()
+    german.headers["Accept-Language"] = "de"
     nowhere = german.get("/nowhere")
     assert nowhere.status_code == 404
     assert "Unter dieser Adresse gibt es nichts." in nowhere.text
