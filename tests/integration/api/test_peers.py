@@ -3,6 +3,7 @@
 That the receiver decides the same is seen in tests/e2e/test_operation.py.
 """
 
+import re
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -85,6 +86,24 @@ def test_an_ae_title_is_in_the_list_once(admin):
     assert admin.post(TITLES, json={"ae_title": "CT_1"}).status_code == 409
     assert admin.put(second, json={"ae_title": "CT_1"}).status_code == 409
     assert admin.put(first, json={"ae_title": "CT_1"}).status_code == 200
+
+
+def test_rejected_peers_are_those_of_the_time_that_is_chosen(api, admin):
+    reject(api, "CT_EARLY", "192.0.2.7")
+    with api.database.session() as session:
+        session.connection().execute(
+            text("UPDATE transactions SET occurred_at = occurred_at - interval '2 hours'")
+        )
+        session.commit()
+    reject(api, "CT_LATE", "192.0.2.8")
+    for chip, shown in (("", {"CT_EARLY", "CT_LATE"}), ("?span=hour", {"CT_LATE"})):
+        page = admin.get(f"/transactions{chip}").text
+        link = re.search(r'href="(/ae-titles/rejected[^"]*)">Rejected<', page)[1]
+        for html in (page, admin.get(link.replace("&amp;", "&")).text):
+            assert {title for title in ("CT_EARLY", "CT_LATE") if title in html} == shown
+    for edge in ("since=0001-01-01T00:00", "until=0001-01-01T00:00", "until=9999-12-31T23:59"):
+        for path in ("/transactions", "/ae-titles/rejected"):
+            assert admin.get(f"{path}?{edge}").status_code == 200
 
 
 @pytest.mark.parametrize(

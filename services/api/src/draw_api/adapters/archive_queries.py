@@ -124,6 +124,8 @@ PATIENT_ORDERS: Final = {
     "patient": _Order((col(P.name_search),), (Text(),)),
     "size": _Order((col(P.size_bytes),), (BigInteger(),)),
 }
+# A column of another type, so that "none" can be a number after all others.
+SERIES_NUMBER: Final = func.coalesce(cast(R.series_number, BigInteger), literal(2**31))
 TOTALS: Final = text("SELECT number, size_bytes FROM index_totals WHERE kind = 'studies'")
 
 
@@ -376,6 +378,48 @@ class PostgresArchiveRepository(ArchiveRepository):
         )
 
     @override
+    def numbered_series(
+        self, study_instance_uid: str, cursor: str | None, limit: int
+    ) -> Page[Series]:
+        place = None if cursor is None else decode_cursor(cursor, (int, int))
+        found = self._series_after(study_instance_uid, place, limit + 1)
+        return page_of(
+            [
+                (encode_cursor(row["number"], row["id"]), Series.model_validate(row))
+                for row in found
+            ],
+            limit,
+        )
+
+    @override
+    def series_around(self, series_instance_uid: str, beside: int) -> Sequence[Series]:
+        query = _numbered().where(col(R.series_instance_uid) == series_instance_uid)
+        own = self._row(query)
+        if own is None:
+            return []
+        place = (own["number"], own["id"])
+        before = self._series_after(own["study_instance_uid"], place, beside, backwards=True)
+        after = self._series_after(own["study_instance_uid"], place, beside)
+        return [Series.model_validate(row) for row in (*reversed(before), own, *after)]
+
+    def _series_after(
+        self,
+        study_instance_uid: str,
+        place: tuple[int | str, ...] | None,
+        most: int,
+        *,
+        backwards: bool = False,
+    ) -> Sequence[RowMapping]:
+        """Return the next series of a study by number, or the ones before."""
+        keys = (SERIES_NUMBER, col(R.id))
+        query = _numbered().where(col(S.study_instance_uid) == study_instance_uid)
+        if place is not None:
+            here = tuple_(*place)
+            query = query.where(tuple_(*keys) < here if backwards else tuple_(*keys) > here)
+        order = [key.desc() for key in keys] if backwards else keys
+        return self._rows(query.order_by(*order).limit(most))
+
+    @override
     def one_series(self, series_instance_uid: str) -> Series | None:
         query = _series().where(col(R.series_instance_uid) == series_instance_uid)
         row = self._row(query)
@@ -443,6 +487,10 @@ def _studies(patient_name: str = "") -> Select[Any]:
 
 def _series() -> Select[Any]:
     return select(*SERIES_COLUMNS).join_from(R, S, col(S.id) == col(R.study_pk))
+
+
+def _numbered() -> Select[Any]:
+    return _series().add_columns(SERIES_NUMBER.label("number"))
 
 
 def _instances() -> Select[Any]:

@@ -63,12 +63,13 @@ MAX_BRANCHES: Final = 4
 Key = tuple[datetime, int]
 
 # An attacker may be refused a million times; the newest lines suffice to identify them.
+END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 REJECTED: Final = text(
     """
     SELECT calling_ae, coalesce(peer_address, '') AS peer_address, coalesce(detail, '') AS reason,
         count(*) AS count, min(occurred_at) AS first_seen, max(occurred_at) AS last_seen
     FROM (SELECT * FROM transactions
-        WHERE kind = 'rejection' AND occurred_at > now() - make_interval(days => :days)
+        WHERE kind = 'rejection' AND occurred_at > :since AND occurred_at < :until
         ORDER BY occurred_at DESC LIMIT :looked_at) newest
     GROUP BY 1, 2, 3
     HAVING CAST(:before AS timestamptz) IS NULL
@@ -186,10 +187,11 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository, 
         )
 
     @override
-    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
-        values = {"days": days, "limit": limit + 1, "looked_at": LOOKED_AT} | _rejected_before(
-            cursor
-        )
+    def rejected(
+        self, since: datetime, until: datetime | None, cursor: str | None, limit: int
+    ) -> Page[RejectedPeer]:
+        span = {"since": since, "until": until or END_OF_TIME}
+        values = span | {"limit": limit + 1, "looked_at": LOOKED_AT} | _rejected_before(cursor)
         rows = self._connection.execute(REJECTED, values).mappings()
         peers = [RejectedPeer(**row, can_be_allowed=False) for row in rows]
         return page_of([(_cursor_of(peer), peer) for peer in peers], limit)

@@ -1,5 +1,6 @@
 """Port of the index that operators browse: patients, studies, series and SOP instances."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from draw_api.models.archive import (
@@ -37,6 +38,14 @@ class ArchiveRepository(Protocol):
 
     def series(self, study_instance_uid: str, cursor: str | None, limit: int) -> Page[Series]:
         """Return a page of the study's series, in the order of arrival."""
+
+    def numbered_series(
+        self, study_instance_uid: str, cursor: str | None, limit: int
+    ) -> Page[Series]:
+        """Return a page of the study's series by their number; those without one come last."""
+
+    def series_around(self, series_instance_uid: str, beside: int) -> Sequence[Series]:
+        """Return a series among so many of its study before and after it, by their number."""
 
     def one_series(self, series_instance_uid: str) -> Series | None:
         """Return one series."""

@@ -54,8 +54,13 @@ class AeTitleRepository(Protocol):
 class RejectionRepository(Protocol):
     """The recorded rejections."""
 
-    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
-        """Return a page of peers by AE title, address and reason, last seen first."""
+    def rejected(
+        self, since: datetime, until: datetime | None, cursor: str | None, limit: int
+    ) -> Page[RejectedPeer]:
+        """Return a page of the peers rejected in this time, last seen first.
+
+        A peer is an AE title at an address with the reason of its rejection.
+        """
 
 
 class CallerRepository(Protocol):

@@ -1,5 +1,6 @@
 """Patients, studies, series and instances of the index, and their files."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from draw_api.models.access import Principal
@@ -87,6 +88,16 @@ class ArchiveService:
         """Return a page of the study's series; NotFound when there is no such study."""
         self.study(study_instance_uid)
         return self._catalogue.series(study_instance_uid, cursor, limit)
+
+    def numbered_series(
+        self, study_instance_uid: str, cursor: str | None, limit: int
+    ) -> Page[Series]:
+        """Return a page of the study's series by their number; those without one come last."""
+        return self._catalogue.numbered_series(study_instance_uid, cursor, limit)
+
+    def series_around(self, series_instance_uid: str, beside: int) -> Sequence[Series]:
+        """Return a series among so many of its study before and after it, by their number."""
+        return self._catalogue.series_around(series_instance_uid, beside)
 
     def one_series(self, study_instance_uid: str, series_instance_uid: str) -> Series:
         """Return one series; NotFound when the study has no such series."""

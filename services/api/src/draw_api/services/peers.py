@@ -123,9 +123,11 @@ class PeerService:
             raise NotFound(message("There is no such allowed AE title."))
         self._record_change(by, "ae_title.delete", ae_title)
 
-    def rejected(self, days: int, cursor: str | None, limit: int) -> Page[RejectedPeer]:
-        """Return the peers rejected in the last days, and whether allowing them would help now."""
-        page = self._rejections.rejected(days, cursor, limit)
+    def rejected(
+        self, since: datetime, until: datetime | None, cursor: str | None, limit: int
+    ) -> Page[RejectedPeer]:
+        """Return the peers rejected in this time, and whether allowing them would help now."""
+        page = self._rejections.rejected(since, until, cursor, limit)
         return Page(items=self.judge(page.items), next_cursor=page.next_cursor)
 
     def judge(self, rejected: Sequence[RejectedPeer]) -> list[RejectedPeer]:

@@ -103,6 +103,8 @@ def _study_criteria(  # noqa: PLR0917 - query parameters, given by name
 
 CriteriaOfPatients = Annotated[PatientCriteria, Depends(_patient_criteria)]
 CriteriaOfStudies = Annotated[StudyCriteria, Depends(_study_criteria)]
+SortOfPatients = Annotated[PatientSort, Query(description="received: by the first object")]
+SortOfStudies = Annotated[StudySort, Query(description="received: by the first object")]
 Order = Annotated[
     Direction | None, Query(description="without it from A on, or from the latest or largest")
 ]
@@ -113,7 +115,7 @@ def patients(
     _: MayReadArchive,
     work: InWork,
     criteria: CriteriaOfPatients,
-    sort: Annotated[PatientSort, Query(description="received: by the first object")] = "received",
+    sort: SortOfPatients = "received",
     order: Order = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
@@ -132,7 +134,12 @@ def patients(
     dependencies=[costs(RequestCost.DOWNLOADS)],
 )
 def export_patients(
-    request: Request, by: MayReadArchive, work: InWork, criteria: CriteriaOfPatients
+    request: Request,
+    by: MayReadArchive,
+    work: InWork,
+    criteria: CriteriaOfPatients,
+    sort: SortOfPatients = "received",
+    order: Order = None,
 ) -> StreamingResponse:
     """Return every patient that matches as CSV, last added first; it is recorded."""
     work.archive.begin_export(by, "patients")
@@ -140,7 +147,7 @@ def export_patients(
 
     def read(cursor: str | None) -> Page[Patient]:
         with factory() as own:
-            return own.archive.patients(criteria, cursor, EXPORT_PAGE).page
+            return own.archive.patients(criteria, cursor, EXPORT_PAGE, order_by(sort, order)).page
 
     def line(patient: Patient) -> list[object]:
         return [_written(getattr(patient, name)) for name in PATIENT_COLUMNS]
@@ -153,7 +160,7 @@ def studies(
     _: MayReadArchive,
     work: InWork,
     criteria: CriteriaOfStudies,
-    sort: Annotated[StudySort, Query(description="received: by the first object")] = "received",
+    sort: SortOfStudies = "received",
     order: Order = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
@@ -173,7 +180,12 @@ def studies(
     dependencies=[costs(RequestCost.DOWNLOADS)],
 )
 def export_studies(
-    request: Request, by: MayReadArchive, work: InWork, criteria: CriteriaOfStudies
+    request: Request,
+    by: MayReadArchive,
+    work: InWork,
+    criteria: CriteriaOfStudies,
+    sort: SortOfStudies = "received",
+    order: Order = None,
 ) -> StreamingResponse:
     """Return every study that matches as CSV, last added first; it is recorded."""
     work.archive.studies(criteria, None, 1)
@@ -182,7 +194,7 @@ def export_studies(
 
     def read(cursor: str | None) -> Page[Study]:
         with factory() as own:
-            return own.archive.studies(criteria, cursor, EXPORT_PAGE).page
+            return own.archive.studies(criteria, cursor, EXPORT_PAGE, order_by(sort, order)).page
 
     def line(study: Study) -> list[object]:
         own = [_written(getattr(study, name)) for name in STUDY_COLUMNS]

@@ -1,5 +1,6 @@
 """The list of AE titles with their rights, and decisions about associations."""
 
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -126,7 +127,7 @@ def rejected(
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[RejectedPeer]:
     """Return the rejected peers, by AE title, address and reason, last seen first."""
-    return work.peers.rejected(days, cursor, limit)
+    return work.peers.rejected(datetime.now(UTC) - timedelta(days=days), None, cursor, limit)
 
 
 @access.post("/rejected-peers/allow", status_code=HTTPStatus.CREATED)

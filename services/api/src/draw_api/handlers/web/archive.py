@@ -1,14 +1,14 @@
 """Studies and patients of the archive, and one study with its series."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, get_args
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.languages import N_
-from draw_api.handlers.web.objects import by_number
 from draw_api.handlers.web.pages import View, address, page, redirect
 from draw_api.handlers.web.parameters import (
     ON_A_PAGE,
@@ -39,6 +39,7 @@ from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
+from draw_api.models.queries import is_zone
 from draw_api.models.texts import MODALITY
 from draw_api.models.transactions import Transaction, TransactionCriteria
 
@@ -55,7 +56,7 @@ MODALITIES: Final = ("CT", "MR", "PT", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE"
 STUDY_SORTS: Final[tuple[str, ...]] = get_args(StudySort)
 PATIENT_SORTS: Final[tuple[str, ...]] = get_args(PatientSort)
 DIRECTIONS: Final[tuple[str, ...]] = get_args(Direction)
-ALWAYS_IN_VIEW: Final = frozenset({"search", "days", "modality"})
+ALWAYS_IN_VIEW: Final = frozenset({"search", "days", "modality", "zone"})
 EXPORTS: Final = "/api/v1"
 
 Before = Annotated[int, Query(ge=0, le=2**53)]
@@ -75,6 +76,7 @@ def _asked_of_studies(  # noqa: PLR0917 - query parameters, given by name
     study_instance_uid: SearchText = "",
     held: SearchText = "",
     conflicting: SearchText = "",
+    zone: SearchText = "",
 ) -> dict[str, str]:
     return dict(locals())
 
@@ -137,12 +139,13 @@ class StudyListView(StudyTableView):
     @property
     def filtered(self) -> bool:
         """Whether anything was searched for."""
-        return any(self.asked.values())
+        return any(value for name, value in self.asked.items() if name != "zone")
 
     @property
     def export(self) -> str:
-        """The address of the same studies as CSV."""
-        return address(f"{EXPORTS}/studies/export.csv", **_export_of(self.asked))
+        """The address of the same studies as CSV, in the same order."""
+        said = _export_of(self.asked) | _said_of(self.order)
+        return address(f"{EXPORTS}/studies/export.csv", **said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +167,8 @@ class PatientListView(View):
 
     @property
     def export(self) -> str:
-        """The address of the same patients as CSV."""
-        return address(f"{EXPORTS}/patients/export.csv", **self.asked)
+        """The address of the same patients as CSV, in the same order."""
+        return address(f"{EXPORTS}/patients/export.csv", **(self.asked | _said_of(self.order)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +190,7 @@ class StudyView(View):
 
     study: Study
     series: Page[Series]
-    shown: list[Series]
-    """The series of this page, as their modality numbered them."""
+    """Some of them, as their modality numbered them."""
     conflicts: Page[ObjectConflict]
     nodes: list[Node]
     hold: Transaction | None
@@ -214,7 +216,7 @@ def studies(
         patient_name=wanted["patient_name"],
         study_instance_uid=wanted["study_instance_uid"],
         accession_number=wanted["accession_number"],
-        date_from=day_of(wanted["date_from"]) if days is None else _days_ago(days),
+        date_from=day_of(wanted["date_from"]) if days is None else _days_ago(days, wanted["zone"]),
         date_to=day_of(wanted["date_to"]),
         modality=wanted["modality"],
         search=wanted["search"],
@@ -278,15 +280,24 @@ def _order(sort: str, order: str, sorts: tuple[str, ...]) -> ListOrder:
     return ListOrder(named, (order if order in DIRECTIONS else usual) == "desc")
 
 
-def _days_ago(days: int) -> date:
-    return datetime.now(UTC).date() - timedelta(days=days)
+def _said_of(order: ListOrder) -> dict[str, str]:
+    """Return an order as an address says it; the usual one is not said."""
+    if order == ListOrder():
+        return {}
+    return {"sort": order.sort, "order": "desc" if order.descending else "asc"}
+
+
+def _days_ago(days: int, zone: str) -> date:
+    """Return the day so long before today in the browser's zone; an unknown one is UTC."""
+    today = datetime.now(ZoneInfo(zone if is_zone(zone) else "UTC")).date()
+    return today - timedelta(days=days)
 
 
 def _export_of(asked: dict[str, str]) -> dict[str, str]:
     """Return the filters of the page as REST has them."""
-    said = {name: value for name, value in asked.items() if name != "days"}
+    said = {name: value for name, value in asked.items() if name not in {"days", "zone"}}
     if asked["days"] in dict(SPANS):
-        said["date_from"] = _days_ago(int(asked["days"])).isoformat()
+        said["date_from"] = _days_ago(int(asked["days"]), asked["zone"].strip()).isoformat()
     return said
 
 
@@ -299,13 +310,11 @@ def study(
     cursor: Cursor = None,
 ) -> Response:
     """Show one study with its series, as many as fit on a page."""
-    series = work.archive.series(study_instance_uid, cursor, SERIES_ON_A_PAGE)
     found = work.archive.study(study_instance_uid)
     held = TransactionCriteria(uid=study_instance_uid, action="study.hold")
     view = StudyView(
         study=found,
-        series=series,
-        shown=sorted(series.items, key=by_number),
+        series=work.archive.numbered_series(study_instance_uid, cursor, SERIES_ON_A_PAGE),
         hold=next(iter(work.transactions.transactions(held, None, 1).items), None)
         if found.held
         else None,

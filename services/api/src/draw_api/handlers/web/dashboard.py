@@ -40,7 +40,7 @@ NEEDED: Final = 5
 """Rejected peers, and jobs, of which the newest are shown."""
 MAX_REJECTED: Final = 100
 """Rejected peers that are counted."""
-REJECTED_DAYS: Final = 1
+REJECTED: Final = timedelta(days=1)
 NAMED_STUDIES: Final = 3
 """Studies with conflicts that are shown one by one, if there are no more."""
 NEWEST_CONFLICTS: Final = 50
@@ -149,7 +149,8 @@ def _look(work: UnitOfWork) -> DashboardView:
     stored = TransactionCriteria(
         kinds=(TransactionKind.C_STORE,), outcomes=(TransactionOutcome.SUCCESS,)
     )
-    since = datetime.now(UTC) - RECENT
+    now = datetime.now(UTC)
+    since = now - RECENT
     jobs = sorted(
         (
             job
@@ -160,7 +161,7 @@ def _look(work: UnitOfWork) -> DashboardView:
         key=lambda job: job.created_at,
         reverse=True,
     )[:NEEDED]
-    rejected = work.peers.rejected(REJECTED_DAYS, None, MAX_REJECTED)
+    rejected = work.peers.rejected(now - REJECTED, None, None, MAX_REJECTED)
     conflicts = work.conflicts.conflicts(ConflictCriteria(), None, NEWEST_CONFLICTS)
     conflicting = _conflicting_studies(work, conflicts.items)
     few = conflicts.next_cursor is None and len(conflicting) <= NAMED_STUDIES

@@ -12,7 +12,14 @@ from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.languages import N_
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page
-from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText, moment_of, picked
+from draw_api.handlers.web.parameters import (
+    ON_A_PAGE,
+    Cursor,
+    SearchText,
+    long_before,
+    moment_of,
+    picked,
+)
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
@@ -34,6 +41,8 @@ router = APIRouter(include_in_schema=False)
 MayReadTransactions = Annotated[Principal, page_requires(Permission.READ_TRANSACTIONS)]
 
 SHOWN_REJECTED: Final = 3
+REJECTED: Final = timedelta(days=1)
+"""How long before the end of the time those are shown, without a beginning."""
 OF_LINES: Final = frozenset(
     ("kind", "outcome", "ae_title", "peer_address", "uid", "status", "actor")
 )
@@ -146,6 +155,16 @@ class AssociationListView(View):
         """Whether anything is filtered."""
         return self.criteria != AssociationCriteria()
 
+    @property
+    def rejections(self) -> str:
+        """The address of the peers that were rejected in the same time."""
+        c = self.criteria
+        return address(
+            "/ae-titles/rejected",
+            since=c.since.isoformat() if c.since else "",
+            until=c.until.isoformat() if c.until else "",
+        )
+
     def filters(self, path: str = "/transactions", **changed: str) -> str:
         """Return the address of these filters at a path, some of them changed."""
         c = self.criteria
@@ -254,8 +273,14 @@ def _look(work: UnitOfWork, asked: _Asked) -> LiveAssociationsView:
         asked.criteria,
         asked.span,
         asked.cursor or "",
-        work.peers.rejected(1, None, SHOWN_REJECTED) if whole else Page(items=[]),
+        _rejected(work, asked.criteria) if whole else Page(items=[]),
     )
+
+
+def _rejected(work: UnitOfWork, criteria: AssociationCriteria) -> Page[RejectedPeer]:
+    """Return the newest rejected peers: of the time that is asked for, or of the last day."""
+    since = criteria.since or long_before(criteria.until or datetime.now(UTC), REJECTED)
+    return work.peers.rejected(since, criteria.until, None, SHOWN_REJECTED)
 
 
 @router.get("/transactions")

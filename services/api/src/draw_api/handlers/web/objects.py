@@ -1,6 +1,7 @@
 """The content of objects: the image viewer, pictures, elements, files."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, ClassVar, Final
@@ -15,7 +16,7 @@ from draw_api.handlers.web.languages import N_
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
 from draw_api.handlers.web.visitor import page_requires
-from draw_api.handlers.work import InWork, UnitOfWork
+from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Series, Study
 from draw_api.models.conflicts import ConflictCriteria
@@ -52,8 +53,6 @@ PRESETS: Final = {
         (N_("Brain"), 40, 80),
     ),
 }
-MAX_SERIES: Final = 500
-"""Series of a study that are read, and then ordered by number."""
 BESIDE: Final = 30
 """Series that are offered before and after the one in view."""
 WITHOUT_PICTURE: Final = ("RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
@@ -70,7 +69,7 @@ class SeriesView(View):
 
     study: Study
     series: Series
-    others: list[Series]
+    others: Sequence[Series]
     """The series of the study around this one, by number, this one among them."""
     conflicts: bool
     """Whether images of the study are in conflict."""
@@ -151,7 +150,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
     view = SeriesView(
         study=study,
         series=found,
-        others=_others(work, found),
+        others=work.archive.series_around(series_instance_uid, BESIDE),
         conflicts=bool(
             work.conflicts.conflicts(ConflictCriteria(study_instance_uid), None, 1).items
         ),
@@ -244,22 +243,6 @@ def download_series(
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{series_instance_uid}.zip"'},
     )
-
-
-def _others(work: UnitOfWork, shown: Series) -> list[Series]:
-    """Return a series among its neighbours."""
-    page_of_study = work.archive.series(shown.study_instance_uid, None, MAX_SERIES)
-    found = sorted(page_of_study.items, key=by_number)
-    uids = [one.series_instance_uid for one in found]
-    if shown.series_instance_uid not in uids:
-        return [shown, *found[: 2 * BESIDE]]
-    position = uids.index(shown.series_instance_uid)
-    return found[max(0, position - BESIDE) : position + BESIDE + 1]
-
-
-def by_number(series: Series) -> tuple[bool, int]:
-    """Sort series as their modality numbered them; those without a number come last."""
-    return series.series_number is None, series.series_number or 0
 
 
 def _date_in_words(value: str) -> str:

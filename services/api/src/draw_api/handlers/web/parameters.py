@@ -1,6 +1,6 @@
 """Parameters of the pages' addresses; invalid ones are ignored rather than refused if possible."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import Path, Query
@@ -22,6 +22,14 @@ def day_of(text: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def long_before(moment: datetime, span: timedelta) -> datetime:
+    """Return the moment so long before another; the calendar's first if there is none."""
+    try:
+        return moment - span
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def picked(moment: datetime | None) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
 
@@ -21,7 +21,14 @@ from draw_api.handlers.web.forms import (
 )
 from draw_api.handlers.web.languages import N_, _
 from draw_api.handlers.web.pages import View, page, redirect
-from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText
+from draw_api.handlers.web.parameters import (
+    ON_A_PAGE,
+    Cursor,
+    RowId,
+    SearchText,
+    long_before,
+    moment_of,
+)
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
 from draw_api.models.access import Principal
@@ -109,6 +116,9 @@ class RejectedView(View):
     template: ClassVar[str] = "ae-titles/rejected.html.jinja"
 
     rejected: Page[RejectedPeer]
+    since: datetime | None
+    """The beginning of what is shown; None: the last days."""
+    until: datetime | None
     days: int = REJECTED_DAYS
 
 
@@ -147,7 +157,7 @@ def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = Non
     allowed = work.peers.allowed(cursor, ON_A_PAGE)
     view = PeersView(
         allowed=allowed,
-        rejected=work.peers.rejected(REJECTED_DAYS, None, MAX_REJECTED),
+        rejected=work.peers.rejected(_days_before(None), None, None, MAX_REJECTED),
         security=work.configuration.current().document.security,
         loopback_reads=work.peers.loopback_reads(),
         others=work.peers.rights_of_others(),
@@ -158,9 +168,23 @@ def peers(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = Non
 
 
 @router.get("/ae-titles/rejected")
-def rejected(request: Request, by: MayReadPeers, work: InWork, cursor: Cursor = None) -> Response:
-    """List recently rejected peers, last seen first."""
-    return page(request, by, RejectedView(work.peers.rejected(REJECTED_DAYS, cursor, ON_A_PAGE)))
+def rejected(
+    request: Request,
+    by: MayReadPeers,
+    work: InWork,
+    since: SearchText = "",
+    until: SearchText = "",
+    cursor: Cursor = None,
+) -> Response:
+    """List the peers that were rejected lately, or in a time, last seen first."""
+    begin, end = moment_of(since), moment_of(until)
+    found = work.peers.rejected(begin or _days_before(end), end, cursor, ON_A_PAGE)
+    return page(request, by, RejectedView(found, begin, end))
+
+
+def _days_before(end: datetime | None) -> datetime:
+    """Return when the last days before the end, or before now, begin."""
+    return long_before(end or datetime.now(UTC), timedelta(days=REJECTED_DAYS))
 
 
 @router.get("/ae-titles/new")
