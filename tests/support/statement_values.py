@@ -281,6 +281,10 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
     "draw_api.adapters.job_queries.NUMBERS": (
         {"states": ["failed", "waiting"], "created_after": NOW - timedelta(days=7), "most": 500},
     ),
+    "draw_api.adapters.job_queries.NEEDY_JOBS": (
+        {"states": ["failed", "waiting"], "created_after": NOW - timedelta(days=7), "limit": 5},
+    ),
+    "draw_api.adapters.job_queries.SET_RETRIED": ({"ids": [JOB], "new": str(NEW)},),
     "draw_api.adapters.job_queries.JOBS": tuple(
         _UNFILTERED | each | age for each in _FILTERS for age in ({}, _OLDER)
     ),

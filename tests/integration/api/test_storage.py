@@ -5,6 +5,7 @@ Not covered: files that go after a deletion, deliveries (tests/integration/index
 
 import contextlib
 import io
+import re
 import zipfile
 from datetime import UTC, datetime, timedelta
 
@@ -263,6 +264,35 @@ def test_another_retention_can_be_tried(admin, archive):
     answer = admin.get("/api/v1/storage/clean-up", params={"retention_days": 10}).json()
     assert [s["study_instance_uid"] for s in answer["items"]] == [uid]
     assert answer["retention_days"] == 10
+
+
+def test_what_the_preview_shows_can_be_cleaned_up_at_once(api, admin, archive):
+    going, sent_again, held = (study(archive, days_ago=days) for days in (60, 50, 40))
+    young = study(archive, days_ago=20)
+    assert "/selection/clean-up" not in api.of_role("operator").get("/storage/clean-up").text
+    preview = admin.get("/storage/clean-up").text
+    named = re.findall(r'name="study" value="([0-9.]+)"', preview)
+    assert named == [going, sent_again, held]
+    form = {"csrf_token": admin.headers["X-CSRF-Token"], "back": "/storage/clean-up?days=30"}
+    form |= {"days": "30", "study": [*named, young]}
+    question = admin.post("/selection/clean-up", data=form).text
+    assert "Clean up now?" in question
+    assert archive.studies() == {going, sent_again, held, young}
+    # Between the question and its answer things happen.
+    admin.put(f"/api/v1/studies/{held}/hold", json={"reason": "research"}).raise_for_status()
+    archive.execute(
+        "UPDATE studies SET last_received_at = now() WHERE study_instance_uid = :uid",
+        uid=sent_again,
+    )
+    form |= {"confirmed": "yes", "reason": ""}
+    assert admin.post("/selection/clean-up", data=form).status_code == 422
+    done = admin.post("/selection/clean-up", data=form | {"reason": "full disk"})
+    assert done.text.count("The clean-up would not delete this study any more.") == 3
+    assert archive.studies() == {sent_again, held, young}
+    assert admin.post("/selection/clean-up", data=form | {"days": "0"}).status_code == 422
+    operator = api.of_role("operator")
+    form["csrf_token"] = operator.headers["X-CSRF-Token"]
+    assert operator.post("/selection/clean-up", data=form).status_code == 403
 
 
 # --- hold, release, delete -----------------------------------------------------------

@@ -71,14 +71,33 @@ JOBS: Final = text(
     """
 )
 JOB: Final = text(f"{COLUMNS} WHERE j.id = :id")
-NUMBERS: Final = text(
-    """
-    SELECT s.state, (SELECT count(*) FROM (SELECT FROM jobs j
-        WHERE j.state = s.state AND j.created_at > :created_after LIMIT :most) c) AS number
-    FROM unnest(CAST(:states AS text[])) AS s (state)
-    """
+# A test of a node is over in a moment: one that waits says nothing that its node does not say.
+NEEDY: Final = """
+    j.state = s.state AND j.created_at > :created_after AND j.result->>'retried_by' IS NULL
+        AND NOT (j.state = 'waiting' AND j.kind IN ('echo', 'probe'))
+"""
+NEEDY_JOBS: Final = text(
+    f"""
+    {COLUMNS}
+    WHERE j.id = ANY (ARRAY(SELECT newest.id FROM unnest(CAST(:states AS text[])) AS s (state)
+        CROSS JOIN LATERAL (SELECT j.id, j.created_at FROM jobs j WHERE {NEEDY}
+            ORDER BY j.created_at DESC LIMIT :limit) newest
+        ORDER BY newest.created_at DESC LIMIT :limit))
+    ORDER BY j.created_at DESC, j.id DESC
+    """  # noqa: S608 - parts of our own
 )
-"""How many recent jobs there are in these states, up to a limit."""
+NUMBERS: Final = text(
+    f"""
+    SELECT s.state, (SELECT count(*) FROM (SELECT FROM jobs j
+        WHERE {NEEDY} LIMIT :most) c) AS number
+    FROM unnest(CAST(:states AS text[])) AS s (state)
+    """  # noqa: S608 - parts of our own
+)
+"""How many recent jobs of these states need somebody, up to a limit."""
+SET_RETRIED: Final = text(
+    "UPDATE jobs SET result = result || jsonb_build_object('retried_by', CAST(:new AS text))"
+    " WHERE id = ANY(CAST(:ids AS uuid[]))"
+)
 ATTEMPTS: Final = text("SELECT * FROM job_attempts WHERE job_id = :id ORDER BY number")
 STATE_FOR_UPDATE: Final = text("SELECT state FROM jobs WHERE id = :id FOR UPDATE")
 CANCEL: Final = text(
@@ -145,6 +164,16 @@ class PostgresJobRepository(JobRepository):
             (cursor_of(row), Job.model_validate({**row, "wait": wait_of(row)})) for row in rows
         ]
         return page_of(found, limit)
+
+    @override
+    def needy(self, states: Sequence[str], since: datetime, most: int) -> Sequence[Job]:
+        asked = {"states": list(states), "created_after": since, "limit": most}
+        rows = self._connection.execute(NEEDY_JOBS, asked).mappings()
+        return [Job.model_validate({**row, "wait": wait_of(row)}) for row in rows]
+
+    @override
+    def set_retried(self, job_ids: Sequence[UUID], by: UUID) -> None:
+        self._connection.execute(SET_RETRIED, {"ids": list(job_ids), "new": str(by)})
 
     @override
     def number(self, states: Sequence[str], since: datetime, most: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from draw_api.adapters.job_queries import (
     ATTEMPTS,
     CANCEL,
     NODE_ACTIVE,
+    SET_RETRIED,
     STATE_FOR_UPDATE,
     SUBJECT_STUDY,
     cursor_of,
@@ -301,6 +302,10 @@ class PostgresRetrieveRepository(RetrieveRepository):
         return [row.id for row in self._connection.execute(UNSUCCESSFUL, {"id": job_id})]
 
     @override
+    def set_retried(self, job_ids: Sequence[UUID], by: UUID) -> None:
+        self._connection.execute(SET_RETRIED, {"ids": list(job_ids), "new": str(by)})
+
+    @override
     def cancel(self, job_id: UUID) -> str | None:
         state: str | None = self._connection.execute(STATE_FOR_UPDATE, {"id": job_id}).scalar()
         if state is not None:
@@ -333,8 +338,8 @@ def _to_fields(row: RowMapping) -> dict[str, Any]:
         "children": row["children"] or {},
         "wait": wait_of(row, row["children"]),
         "progress": _sum_progress(row["sums"]) if batch else row["progress"],
-        "result": row["result"]
-        or ({"already_on_the_way": parameters.get("already_on_the_way", 0)} if batch else {}),
+        "result": ({"already_on_the_way": parameters.get("already_on_the_way", 0)} if batch else {})
+        | row["result"],
     }
 
 

@@ -178,6 +178,12 @@ class PostgresStorageRepository(StorageRepository):
         )
 
     @override
+    def still_expired(self, study_instance_uid: str, retention_days: int, now: datetime) -> bool:
+        return self._retention.still_expired(
+            self._connection, study_instance_uid, retention_days, now
+        )
+
+    @override
     def held(self, study_instance_uid: str) -> bool | None:
         # In the order in which writers of the index lock: first the turn, then rows.
         take_turn(self._connection)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.texts import LINE
@@ -171,6 +171,12 @@ class Hold(Request):
     """The reason to exempt a study from clean-up and deletion."""
 
     reason: Reason
+
+
+class CleanUpAge(Request):
+    """How long ago the last image of a study that is cleaned up was received, at least."""
+
+    retention_days: StrictInt = Field(ge=1, le=3650)
 
 
 class Deleted(Answer):

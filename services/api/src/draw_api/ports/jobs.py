@@ -26,8 +26,17 @@ class JobRepository(Protocol):
     ) -> Page[Job]:
         """Return a page of jobs, last created first."""
 
+    def needy(self, states: Sequence[str], since: datetime, most: int) -> Sequence[Job]:
+        """Return the newest jobs of these states, created since then, that need somebody.
+
+        None that was retried does, nor a test of a node that waits.
+        """
+
     def number(self, states: Sequence[str], since: datetime, most: int) -> dict[str, int]:
-        """Return how many jobs created since then are in each state, each up to a limit."""
+        """Return how many of those there are in each state, each up to a limit."""
+
+    def set_retried(self, job_ids: Sequence[UUID], by: UUID) -> None:
+        """Keep which job does again what these have not done."""
 
     def job(self, job_id: UUID) -> JobWithAttempts | None:
         """Return one job with its attempts."""

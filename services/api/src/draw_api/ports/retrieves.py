@@ -77,6 +77,9 @@ class RetrieveRepository(Protocol):
     def parameters(self, job_id: UUID) -> Mapping[str, Any]:
         """Return the parameters in the job's row."""
 
+    def set_retried(self, job_ids: Sequence[UUID], by: UUID) -> None:
+        """Keep which job retrieves what these lack."""
+
     def unsuccessful(self, job_id: UUID) -> Sequence[UUID]:
         """Return the children that have ended and are not complete."""
 

@@ -46,6 +46,9 @@ class StorageRepository(Protocol):
     ) -> CleanUpPreview:
         """Return a page of the studies that the clean-up deletes."""
 
+    def still_expired(self, study_instance_uid: str, retention_days: int, now: datetime) -> bool:
+        """Return whether the clean-up would delete a study that `held` has locked."""
+
     def held(self, study_instance_uid: str) -> bool | None:
         """Return whether the study is held, and lock it until the commit; None: there is none."""
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from draw_api.models.access import Principal
 from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob, NewSend, NodeTests
@@ -17,6 +19,9 @@ from draw_shared.contracts.job import JobReadyV1
 from draw_shared.wording import message
 
 TEST_PRIORITY: Final = 1
+RETRIED: Final = ("send", "echo", "probe")
+"""Kinds of jobs that can be queued once more as they were."""
+NEW_JOB: Final = TypeAdapter[NewJob](NewJob)
 MAX_COUNTED: Final = 500
 """Jobs of one state that are counted."""
 
@@ -62,8 +67,34 @@ class JobService:
         """Return a page of jobs, last created first."""
         return self._table.jobs(state, node_id, cursor, limit)
 
+    def retry(self, by: Principal, job_id: UUID) -> JobWithAttempts:
+        """Queue what a job was to do once more.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it is not over, has done everything, or nobody can ask for it again.
+            Invalid: its node is switched off.
+        """
+        before = self.job(job_id)
+        if before.state not in FINISHED:
+            raise Conflict(message("The job is not over yet."))
+        if before.state == "complete":
+            raise Conflict(message("Nothing is missing."))
+        if before.kind not in RETRIED:
+            raise Conflict(message("This kind of job cannot be retried: ask again where it began."))
+        if before.node_id is None:
+            raise Conflict(message("The remote node of this job was deleted."))
+        asked = {"kind": before.kind, "node_id": before.node_id, "priority": before.priority}
+        again = self.create(by, NEW_JOB.validate_python(before.parameters | asked))
+        self._table.set_retried([job_id], again.id)
+        return again
+
+    def needy(self, states: Sequence[str], since: datetime, most: int) -> Sequence[Job]:
+        """Return the newest jobs of these states, created since then, that need somebody."""
+        return self._table.needy(states, since, most)
+
     def number(self, states: Sequence[str], since: datetime) -> int:
-        """Return how many jobs created since then are in these states, up to some hundreds."""
+        """Return how many of those there are, up to some hundreds."""
         return sum(self._table.number(states, since, MAX_COUNTED).values())
 
     def job(self, job_id: UUID) -> JobWithAttempts:

@@ -99,7 +99,9 @@ class RetrieveService:
             subject = subject_of(options.model_copy(update=told), item)
             # The start time is not repeated: a retry is wanted now.
             rows.append(NewRetrieveRow(subject, item_of(held) | told | about, each))
-        return self._add(by, options, rows, "retrieve.retry")
+        asked = self._add(by, options, rows, "retrieve.retry")
+        self._table.set_retried([job_id, *chosen], asked.retrieve.id)
+        return asked
 
     def retrieves(
         self,

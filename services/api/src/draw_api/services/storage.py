@@ -106,6 +106,24 @@ class StorageService:
         found = self._tables.expired(rules, self._clock(), cursor, limit)
         return found.model_copy(update={"waiting": found.waiting or self._unindexed() > 0})
 
+    def clean_up(
+        self, by: Principal, study_instance_uid: str, retention_days: int, reason: str
+    ) -> Deleted:
+        """Delete a study that the clean-up would delete, without waiting for it; record why.
+
+        Raises:
+            Conflict: not everything received is indexed yet, or the clean-up would not delete it.
+            NotFound: the index does not have it.
+        """
+        if self._unindexed() > 0:
+            words = message("Not everything received is indexed yet, so the study may still grow.")
+            raise Conflict(words)
+        if self._held(study_instance_uid) or not self._tables.still_expired(
+            study_instance_uid, retention_days, self._clock()
+        ):
+            raise Conflict(message("The clean-up would not delete this study any more."))
+        return self.delete(by, study_instance_uid, reason)
+
     def hold(self, by: Principal, study_instance_uid: str, reason: str) -> None:
         """Exempt a study from clean-up and deletion, and record why.
 

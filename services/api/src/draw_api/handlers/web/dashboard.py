@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
+from draw_api.handlers.web.jobs import RETRIED
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import page_requires
@@ -45,8 +46,6 @@ NAMED_STUDIES: Final = 3
 """Studies with conflicts that are shown one by one, if there are no more."""
 NEWEST_CONFLICTS: Final = 50
 NEEDS_RETRY: Final = ("failed", "partial", "unproved", "waiting")
-FETCHING: Final = ("retrieve", "batch")
-"""Kinds of jobs that can be retried with what they lack."""
 RECENT: Final = timedelta(days=7)
 
 
@@ -75,7 +74,7 @@ class DashboardView(View):
     network: NetworkConfig
     day: LastDay
     last_received: Sequence[LastReceived]
-    jobs: list[Job]
+    jobs: Sequence[Job]
     """The newest of those that have failed or wait, of the last days."""
     more_jobs: int
     rejected: list[RejectedPeer]
@@ -87,7 +86,7 @@ class DashboardView(View):
     many_conflicts: bool
     last_stored: Transaction | None
     disabled_webhooks: int
-    retried: ClassVar[tuple[str, ...]] = FETCHING
+    retried: ClassVar[frozenset[str]] = RETRIED
 
     @property
     def silent(self) -> list[tuple[str, str]]:
@@ -151,16 +150,7 @@ def _look(work: UnitOfWork) -> DashboardView:
     )
     now = datetime.now(UTC)
     since = now - RECENT
-    jobs = sorted(
-        (
-            job
-            for state in NEEDS_RETRY
-            for job in work.jobs.jobs(state, None, None, NEEDED).items
-            if job.created_at > since
-        ),
-        key=lambda job: job.created_at,
-        reverse=True,
-    )[:NEEDED]
+    jobs = work.jobs.needy(NEEDS_RETRY, since, NEEDED)
     rejected = work.peers.rejected(now - REJECTED, None, None, MAX_REJECTED)
     conflicts = work.conflicts.conflicts(ConflictCriteria(), None, NEWEST_CONFLICTS)
     conflicting = _conflicting_studies(work, conflicts.items)

@@ -22,6 +22,7 @@ from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts, Urgency
+from draw_api.services.jobs import RETRIED as SENT_AGAIN
 from draw_api.services.retrieves import RequestedRetrieve
 
 router = APIRouter(include_in_schema=False)
@@ -32,6 +33,8 @@ RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 MAX_MISSING: Final = 100
 MAX_CHILDREN: Final = 200
+RETRIED: Final = frozenset(("retrieve", *SENT_AGAIN))
+"""Kinds of jobs that can be retried by themselves."""
 STATES: Final = get_args(JobState)
 State = Annotated[JobState | None, Query()]
 
@@ -102,7 +105,17 @@ class OtherJobView(View):
         """What the job was told, how far it is and what it has found, as far as that is known."""
         job = self.job
         everything = job.parameters | job.progress | job.result
-        return [(name, value) for name, value in everything.items() if value not in ("", None, {})]
+        return [
+            (name, value)
+            for name, value in everything.items()
+            if value not in ("", None, {}) and name != "retried_by"
+        ]
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether it can be queued once more."""
+        unfinished = self.over and self.job.state != "complete"
+        return unfinished and self.job.kind in RETRIED and self.job.node_id is not None
 
 
 @router.get("/jobs")
@@ -170,9 +183,11 @@ def cancel(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
 
 @router.post("/jobs/{job_id}/retry")
 def retry(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
-    """Retrieve what a job lacks."""
-    asked = work.retrieves.retry(act.by, job_id)
-    return redirect(f"/jobs/{asked.retrieve.id}", notice_of(asked))
+    """Retrieve what a job lacks, or do once more what it was to do."""
+    if isinstance(_look(work, job_id), RetrieveView):
+        asked = work.retrieves.retry(act.by, job_id)
+        return redirect(f"/jobs/{asked.retrieve.id}", notice_of(asked))
+    return redirect(f"/jobs/{work.jobs.retry(act.by, job_id).id}", "job-created")
 
 
 @router.post("/jobs/{job_id}/priority")

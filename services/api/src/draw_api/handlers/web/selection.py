@@ -32,7 +32,7 @@ from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.own_paths import own_path
 from draw_api.models.permissions import Permission
-from draw_api.models.storage import Hold
+from draw_api.models.storage import CleanUpAge, Hold
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
 from draw_shared.contracts.texts import UID
 from draw_shared.wording import message
@@ -48,6 +48,7 @@ DeleteStudiesAct = Annotated[SubmittedForm, form_requires(Permission.DELETE_STUD
 MAX_SELECTED: Final = 100
 """More than a page of a list has."""
 MAX_NODES: Final = 200
+CLEAN_UP: Final = "/storage/clean-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,13 @@ class SelectionQuestionView(View):
     danger: bool = False
     excess: str = ""
     """That more are selected than these."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """What the question is about beside the studies, by name and value."""
+
+    @property
+    def listed(self) -> str:
+        """What the list is called from which the studies were chosen."""
+        return _listed(self.back)
 
     @property
     def size_bytes(self) -> int:
@@ -103,6 +111,11 @@ class SelectionAnswerView(View):
     """Whether what is left may be downloaded."""
     excess: str = ""
     """That more are selected than these."""
+
+    @property
+    def listed(self) -> str:
+        """What the list is called from which the studies were chosen."""
+        return _listed(self.back)
 
     @property
     def failed(self) -> int:
@@ -226,6 +239,38 @@ def delete(request: Request, act: DeleteStudiesAct, work: InWork) -> Response:
     return _with_reason(request, act, view, chosen, _("Deleting"), delete_one)
 
 
+@router.post("/selection/clean-up")
+def clean_up(request: Request, act: DeleteStudiesAct, work: InWork) -> Response:
+    """Ask why the clean-up is not waited for, then delete each study that it would delete."""
+    chosen = _chosen(work, act.form)
+    days = validate_form(CleanUpAge, {"retention_days": act.form.text("days")}).retention_days
+    view = SelectionQuestionView(
+        title=_("Clean up now?"),
+        text=ngettext(
+            "The study is removed from the archive and from the disk, with every copy and version"
+            " of its images. This cannot be undone; rebuilding the index does not bring it back.",
+            "They are removed from the archive and from the disk, with every copy and version of"
+            " their images. This cannot be undone; rebuilding the index does not bring them back.",
+            len(chosen),
+        ),
+        button=ngettext("Delete the study", "Delete the studies", len(chosen)),
+        action="/selection/clean-up",
+        back=_back(act.form),
+        studies=chosen,
+        nodes=[],
+        reason=True,
+        typed=act.form.text("reason"),
+        danger=True,
+        fields=(("days", str(days)),),
+    )
+
+    def delete_one(one: SelectedStudy, reason: str) -> SelectedStudy:
+        work.storage.clean_up(act.by, one.study_instance_uid, days, reason)
+        return _done(one, _("Deleted; its files go within seconds."), "")
+
+    return _with_reason(request, act, view, chosen, _("Clean-up"), delete_one)
+
+
 def _with_reason(
     request: Request,
     act: SubmittedForm,
@@ -315,7 +360,11 @@ def _not_done(one: SelectedStudy, error: Refusal) -> SelectedStudy:
 
 def _back(form: CheckedForm) -> str:
     """Return the list that the visitor came from, and no other place."""
-    return own_path(form.text("back"), within=("/studies", "/patients")) or "/studies"
+    return own_path(form.text("back"), within=("/studies", "/patients", CLEAN_UP)) or "/studies"
+
+
+def _listed(back: str) -> str:
+    return _("Clean-up") if back.startswith(CLEAN_UP) else _("Studies")
 
 
 def _answer(
