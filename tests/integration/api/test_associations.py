@@ -85,6 +85,14 @@ def logged(shared_api):
         log.association("echoed", ECHO, ae="MR_1")
         log.association("refused", STORE, REFUSED, REFUSED)
         log.association("aborted", FIND, FIND, outcome="warning", ae="MR_1")
+        log.association("many", *[FIND] * 420, ae="PACS_1")
+        log.association("fewer", *[FIND] * 300, ae="PACS_2")
+        connection.execute(
+            text(
+                "UPDATE transactions SET duration_seconds = 3600"
+                " WHERE kind = 'association' AND association_id IN ('many', 'fewer')"
+            )
+        )
         log.at = datetime.now(UTC) - timedelta(minutes=1)
         log.association("open", STORE, STORE, ends=False)
         session.commit()
@@ -114,14 +122,19 @@ def test_an_association_is_one_line_that_says_what_was_done(logged):
     )  # fmt: skip
 
 
+def test_an_association_of_more_operations_than_are_counted_says_so(logged):
+    for peer, words in (("PACS_1", "at least 400 queries"), ("PACS_2", ">300 queries")):
+        assert words in logged.get("/transactions", params={"peer": peer}).text
+
+
 @pytest.mark.parametrize(
     ("criteria", "expected"),
     [
-        ({}, ["open", "aborted", "refused", "echoed", "stored"]),
+        ({}, ["open", "fewer", "many", "aborted", "refused", "echoed", "stored"]),
         ({"trouble": "any"}, ["aborted", "refused"]),
         ({"trouble": "refused"}, ["refused"]),
         ({"activity": "stored"}, ["open", "refused", "stored"]),
-        ({"activity": "queried"}, ["aborted"]),
+        ({"activity": "queried"}, ["fewer", "many", "aborted"]),
         ({"activity": "verified", "peer": "CT_1"}, []),
         ({"peer": "MR_1"}, ["aborted", "echoed"]),
         ({"peer": "192.0.2.7", "until": (AT + timedelta(seconds=18)).isoformat()}, ["stored"]),

@@ -159,6 +159,16 @@ def test_history_says_who_changed_what_from_what(api, admin):
     assert ("admin", "config.update", "2: network.port, services.c_get") in api.actions()
 
 
+def test_the_page_of_the_history_writes_sizes_and_times_as_the_form_does(api, admin):
+    patch(
+        admin,
+        {"storage": {"max_storage_gb": 2000}, "network": {"dimse_timeout_seconds": 120}},
+    )
+    page = admin.get("/config/history").text
+    assert '<span class="diff-new">2 TB</span>' in page
+    assert '<span class="diff-new">2 min</span>' in page
+
+
 def test_rolling_back_is_a_new_version_with_the_old_document(admin):
     patch(admin, {"network": {"port": 104}})
     patch(admin, {"network": {"port": 105}})

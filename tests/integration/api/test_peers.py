@@ -4,7 +4,7 @@ That the receiver decides the same is seen in tests/e2e/test_operation.py.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -86,6 +86,31 @@ def test_an_ae_title_is_in_the_list_once(admin):
     assert admin.post(TITLES, json={"ae_title": "CT_1"}).status_code == 409
     assert admin.put(second, json={"ae_title": "CT_1"}).status_code == 409
     assert admin.put(first, json={"ae_title": "CT_1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("CT\\ROOM", "has a backslash"), ("   ", "an empty AE title"), ("", "an empty AE title"),
+        ("CT\r\n1", "has line ends or other characters"), ("CT_ÄÖ", "not printable ASCII"),
+    ],
+)  # fmt: skip
+def test_a_title_that_nobody_can_allow_is_to_be_changed_at_the_device(api, admin, title, words):
+    configure(admin, {"security": {"validate_calling_ae": True}})
+    reject(api, title, "192.0.2.7")
+    [peer] = admin.get("/api/v1/access/rejected-peers").json()["items"]
+    assert not peer["can_be_allowed"]
+    since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    connect = admin.get("/devices/connect", params={"since": since}).text
+    for html in (connect, *map(read(admin), ("/", "/transactions", "/ae-titles/rejected"))):
+        assert words in html
+        assert "DICOM settings" in html
+        assert "/allow" not in html
+    assert "Continue with this device" not in connect
+
+
+def read(admin):
+    return lambda path: admin.get(path).text
 
 
 def test_rejected_peers_are_those_of_the_time_that_is_chosen(api, admin):

@@ -16,6 +16,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.models import ClaimedJob, Lease, RemoteNode
 from draw_qr_worker.services.node_tests import EchoTask
+from draw_shared.connection_words import NAMES
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.errors import DrawError
 from support.asking import Going
@@ -124,6 +125,7 @@ def test_a_name_that_nobody_has_fails_at_dns_and_a_closed_port_at_tcp():
     found, steps = outcome_of(104, host="nobody.invalid")
     assert found["reachable"] is False
     assert outcomes(steps) == ["failed", "skipped", "skipped", "skipped", "skipped"]
+    assert steps["dns"]["words"].rpartition(": ")[2] in NAMES.values()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     found, steps = outcome_of(port)

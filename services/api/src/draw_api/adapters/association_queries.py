@@ -81,7 +81,8 @@ UNFINISHED: Final = text(
 )
 OPERATIONS: Final = text(
     """
-    SELECT k.association_id, l.kind, count(*) FILTER (WHERE l.action IS NULL) AS number,
+    SELECT k.association_id, l.kind, count(*) AS lines,
+        count(*) FILTER (WHERE l.action IS NULL) AS number,
         count(*) FILTER (WHERE l.outcome <> 'success') AS unsuccessful,
         (array_agg(l.status) FILTER (WHERE l.outcome <> 'success'))[1] AS status,
         coalesce(sum(l.objects) FILTER (WHERE l.action IS NULL), 0) AS objects,
@@ -109,6 +110,8 @@ DESCRIPTIONS: Final = text(
 class _Operations:
     """What was done in one association."""
 
+    lines: int = 0
+    """How many lines were looked at."""
     counts: list[OperationCount] = field(default_factory=list)
     stored: int = 0
     size_bytes: int = 0
@@ -233,6 +236,7 @@ class PostgresAssociationRepository(AssociationRepository):
         for row in self._connection.execute(OPERATIONS, values).mappings():
             one = done.setdefault(row["association_id"], _Operations())
             one.counts.append(OperationCount.model_validate({**row}))
+            one.lines += row["lines"]
             one.stored += row["stored"]
             one.size_bytes += int(row["size_bytes"])
             one.studies |= set(row["studies"] or ())
@@ -309,7 +313,7 @@ def _summary(
         size_bytes=(end["size_bytes"] or 0) if end else one.size_bytes,
         objects=(end["objects"] or 0) if end else one.stored,
         operations=one.counts,
-        more_operations=sum(count.number for count in one.counts) >= MAX_OPERATIONS,
+        more_operations=one.lines >= MAX_OPERATIONS,
         number_of_studies=len(one.studies),
         study=None,
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from pydantic import Field
 
 from draw_api.models.paging import Answer
-from draw_api.models.peers import Explanation
+from draw_api.models.peers import Explanation, title_problem
 from draw_shared.dicom.network.rights import Right
 
 
@@ -64,3 +64,8 @@ class DeviceCall(Answer):
     can_be_allowed: bool = Field(description="allowing it would change the outcome")
     denied_rights: tuple[Right, ...] = ()
     denied_destination: str = ""
+
+    @property
+    def title_problem(self) -> str:
+        """Why nobody could allow its AE title, and what to change; empty: nothing."""
+        return title_problem(self.calling_ae)

@@ -4,7 +4,7 @@ import hashlib
 from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, StrictBool, TypeAdapter
+from pydantic import AfterValidator, Field, StrictBool, TypeAdapter, ValidationError
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.addresses import address_of
@@ -42,6 +42,7 @@ def _check_certificate(value: str) -> str:
     return CERTIFICATE_NAME.validate_python(value) if value.strip() else ""
 
 
+AE_TITLE: Final = TypeAdapter[str](AeTitle)
 CERTIFICATE_NAME: Final = TypeAdapter[str](CertificateName)
 
 OptionalCertificateName = Annotated[
@@ -142,6 +143,33 @@ class Proposal(Request):
     transfer_syntax_uids: tuple[Uid, ...] = ()
 
 
+def title_problem(ae_title: str | None) -> str:
+    """Return why nobody could allow such an AE title, and what to change; empty: nothing."""
+    if ae_title is None:
+        return ""
+    try:
+        AE_TITLE.validate_python(ae_title)
+    except ValidationError:
+        pass
+    else:
+        return ""
+    if not ae_title.strip(" "):
+        return message(
+            "The device calls with an empty AE title. Enter one of 1 to 16 characters in its DICOM"
+            " settings, as the local or calling AE title."
+        )
+    if "\\" in ae_title:
+        return message(
+            "The AE title has a backslash, which DICOM uses between values. Enter one without it"
+            " in the DICOM settings of the device, as the local or calling AE title."
+        )
+    return message(
+        "The AE title has line ends or other characters that are not printable ASCII. Enter one of"
+        " letters, digits, space, - and _ in the DICOM settings of the device, as the local or"
+        " calling AE title."
+    )
+
+
 class RejectedPeer(Answer):
     """A peer that was rejected, with the same reason each time."""
 
@@ -160,6 +188,11 @@ class RejectedPeer(Answer):
     denied_destination: str = Field(
         default="", description="AE title to which it might have nothing moved"
     )
+
+    @property
+    def title_problem(self) -> str:
+        """Why nobody could allow its AE title, and what to change; empty: nothing."""
+        return title_problem(self.calling_ae)
 
     @property
     def key(self) -> str:
@@ -183,6 +216,11 @@ class Caller(Answer):
     can_be_allowed: bool = Field(description="putting it on the list would admit it then")
     denied_rights: tuple[Right, ...] = Field(default=(), exclude=True)
     denied_destination: str = Field(default="", exclude=True)
+
+    @property
+    def title_problem(self) -> str:
+        """Why nobody could allow its AE title, and what to change; empty: nothing."""
+        return title_problem(self.calling_ae)
 
 
 class PeerToAllow(Request):

@@ -81,7 +81,11 @@ def with_denial(peer: RejectedPeer) -> RejectedPeer:
 
 def can_be_allowed(peer: RejectedPeer, rules: admission.AccessRules) -> bool:
     """Return whether allowing the AE title, the address or a right would admit this peer now."""
-    if peer.calling_ae is None or admission.comparable(peer.peer_address) is None:
+    if (
+        peer.calling_ae is None
+        or peer.title_problem
+        or admission.comparable(peer.peer_address) is None
+    ):
         return False
     refused = refusal(peer.calling_ae, peer.peer_address, rules)
     if refused is not None:

@@ -19,6 +19,7 @@ from draw_api.models.peers import (
     PeerToAllow,
     Proposal,
     RejectedPeer,
+    title_problem,
 )
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.peers import (
@@ -205,7 +206,7 @@ def _caller(one: CallerTraffic, checked: admission.AccessRules) -> Caller:
         associations=one.associations,
         objects_in_24_hours=one.objects_in_24_hours,
         would_be_rejected=refused is not None,
-        can_be_allowed=refused in CURABLE,
+        can_be_allowed=refused in CURABLE and not title_problem(one.calling_ae),
     )
 
 

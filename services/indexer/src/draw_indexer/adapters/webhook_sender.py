@@ -7,7 +7,6 @@ very address that was checked: a later lookup of the name cannot lead elsewhere.
 """
 
 import asyncio
-import os
 import socket
 import ssl
 import threading
@@ -22,6 +21,7 @@ from typing_extensions import override
 
 from draw_indexer.models import WebhookAnswer
 from draw_indexer.ports.webhooks import DeliverySender
+from draw_shared.connection_words import why_not_connected
 from draw_shared.contracts.webhook_address import is_refused
 from draw_shared.wording import message
 
@@ -299,7 +299,7 @@ def _describe_error(error: Exception) -> str:
         if isinstance(cause, AddressRefused | NameWithoutAddress | TooMuchSent):
             return str(cause)
         if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
+            return why_not_connected(cause)
     for kind, words in REASONS.items():
         if isinstance(error, kind):
             return words

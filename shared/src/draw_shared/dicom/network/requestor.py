@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from draw_shared import wording
+from draw_shared.connection_words import why_not_connected
 from draw_shared.dicom.encoding.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from draw_shared.dicom.encoding.uids import VERIFICATION
 from draw_shared.dicom.network import message
@@ -508,14 +509,11 @@ def _connect(remote: Remote, reached: Reached | None) -> socket.socket:
             reached(ConnectionStage.DNS, ", ".join(_resolve(remote)))
         connection = socket.create_connection((remote.host, remote.port), timeout=seconds)
     except OSError as error:
-        words = (
-            wording.message("no answer")
-            if isinstance(error, TimeoutError)
-            else error.strerror or wording.message("no answer")
-        )
         raise Unreachable(
             wording.message(
-                "no connection to %(address)s: %(words)s", address=remote.address, words=words
+                "no connection to %(address)s: %(words)s",
+                address=remote.address,
+                words=why_not_connected(error),
             )
         ) from error
     if reached is not None:

@@ -1,5 +1,6 @@
 """The configuration: a form made from the reference, history with differences, roll-back."""
 
+import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
@@ -41,6 +42,7 @@ CHANGED_MEANWHILE: Final = N_(
     "Somebody else has changed the configuration meanwhile. Nothing was saved. What you typed is"
     " still here; open the configuration in another tab to compare."
 )
+SETTINGS: Final = {one.path: one for section in REFERENCE.sections for one in section.fields}
 EXAMPLES: Final = {
     "bytes": N_("Write a size such as 8 GiB, 8.6 GB or a number of bytes."),
     "gb": N_("Write a size such as 500 GB or 2 TB, in whole GB."),
@@ -111,6 +113,13 @@ class ConfigHistoryView(View):
 
     found: Page[ConfigHistoryEntry]
     current: int
+
+    def written(self, path: str, value: object) -> str:
+        """Return a value of a setting as people write it; of a setting that is gone, as it was."""
+        setting = SETTINGS.get(path)
+        return (
+            json.dumps(value, ensure_ascii=False) if setting is None else _written(setting, value)
+        )
 
 
 @router.get("/config")
@@ -212,7 +221,7 @@ def _view(
         )
         for section in REFERENCE.sections
     ]
-    known = {one.path for section in REFERENCE.sections for one in section.fields}
+    known = SETTINGS.keys()
     others = [
         said(p.message) for p in problems if not any(_within(p.field, path) for path in known)
     ]

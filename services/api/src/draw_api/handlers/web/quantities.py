@@ -13,6 +13,9 @@ from draw_api.handlers.web.languages import spoken_locale
 
 QUANTITY: Final = re.compile(r"\s*(\d{1,20}(?:[.,]\d{1,9})?)\s*([A-Za-z]*)\s*", re.ASCII)
 """A number, with a point or a comma, and its unit."""
+SPACES: Final = re.compile("[\u00a0\u2007\u2009\u202f]")
+"""Those that do not break a line, as the page writes them between a number and its unit."""
+PARTS: Final = re.compile(r"([0-9.,]+\s*([A-Za-z]+))", re.ASCII)
 PREFIXES: Final = ("k", "M", "G", "T", "P")
 BYTES: Final = {
     "B": 1,
@@ -32,7 +35,22 @@ GROUP: Final = 3
 
 
 def read_quantity(text: str, unit: str) -> int | None:
-    """Return a quantity in the unit of its setting; None if it is none, or no whole number."""
+    """Return a quantity in the unit of its setting; None if it is none, or no whole number.
+
+    Several together are one, as `2 min 30 s`, if each has a smaller unit than the one before.
+    """
+    plain = SPACES.sub(" ", text)
+    parts = PARTS.findall(plain) if unit == "seconds" else []
+    if len(parts) <= 1 or PARTS.sub("", plain).strip():
+        return _read(plain, unit)
+    factors = [SECONDS.get(name.lower(), 0) for _, name in parts]
+    amounts = [amount for part, _ in parts if (amount := _read(part, unit)) is not None]
+    if len(amounts) < len(parts) or factors != sorted(set(factors), reverse=True):
+        return None
+    return sum(amounts)
+
+
+def _read(text: str, unit: str) -> int | None:
     found = QUANTITY.fullmatch(text)
     if found is None:
         return None
