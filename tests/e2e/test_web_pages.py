@@ -618,7 +618,7 @@ def test_a_form_without_its_token_changes_nothing(visitor, running_suite, token)
         "/ae-titles/new", form={"ae_title": "FORGED", "rights": "store", **token}
     )
     assert answer.status == 403
-    assert "Nothing was changed" in answer.text()
+    assert "Nothing was done so far" in answer.text()
     assert running_suite.rows("SELECT id FROM allowed_ae_titles WHERE ae_title = 'FORGED'") == []
 
 

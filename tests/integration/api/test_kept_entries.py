@@ -215,6 +215,80 @@ def test_every_parameter_of_a_page_has_a_name(shared_api):
                 assert f"<strong>{name}</strong>" not in answer.text
 
 
+def saved_by(client):
+    return client.get("/api/v1/saved-queries", params={"limit": 200}).json()["items"]
+
+
+def filled_in(page):
+    """Return what the form of a query has in its fields."""
+    form = re.search(r'<form method="post" action="/queries/new" class.*?</form>', page, re.DOTALL)
+    found = {}
+    for tag in re.findall(r"<input [^>]*>", form[0]):
+        given = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        if given.get("type") != "checkbox" or " checked" in tag:
+            found[given["name"]] = html.unescape(given.get("value", "on"))
+    chosen = r'<select id="[^"]*" name="([^"]*)">.*?value="([^"]*)" selected'
+    return found | dict(re.findall(chosen, form[0], re.DOTALL))
+
+
+def test_a_saved_query_is_edited_without_loss_and_not_over_another_change(shared_api):
+    admin = shared_api.of_role("admin")
+    node = admin.post(
+        "/api/v1/nodes", json={**NODE, "port": 104, "name": "asked", "windows": []}
+    ).json()["id"]
+    keys = {"ModalitiesInStudy": "CT", "BodyPartExamined": "HEAD", "StationName": ""}
+    query = {"keys": keys, "node_ids": [node], "limit": 7, "study_dates": "today"}
+    saved = {"name": "whole", "shared": True, "query": query | {"zone": "Pacific/Auckland"}}
+    admin.post("/api/v1/saved-queries", json=saved).raise_for_status()
+
+    def opened():
+        shown = html.unescape(admin.get("/queries").text)
+        return filled_in(
+            admin.get(re.search(r'"(/queries/new[?]saved=whole[^"]*)"', shown)[1]).text
+        )
+
+    one, other = opened(), opened()
+    answer = admin.post("/queries/saved", data=one | {"ModalitiesInStudy": "MR", "zone": "UTC"})
+    assert answer.status_code == 303
+    [now] = [row for row in saved_by(admin) if row["name"] == "whole"]
+    assert now["keys"] == keys | {"ModalitiesInStudy": "MR"}
+    assert (now["limit"], now["zone"], now["shared"]) == (7, "Pacific/Auckland", True)
+
+    refused = admin.post("/queries/saved", data=other | {"StationName": "typed"})
+    assert refused.status_code == 422
+    assert "You have another saved query of this name" in refused.text
+    assert saved_by(admin)[0]["keys"] == now["keys"]
+    assert admin.post("/queries/saved", data=filled_in(refused.text)).status_code == 303
+    new = {"saved_name": "whole", "ModalitiesInStudy": "US", "node_id": str(node)}
+    assert admin.post("/queries/saved", data=new).status_code == 422
+
+
+def test_the_saved_query_that_is_one_too_many_stays_in_its_form_and_all_are_listed(shared_api):
+    operator = shared_api.of_role("operator")
+    admin = shared_api.of_role("admin")
+    node = admin.post(
+        "/api/v1/nodes", json={**NODE, "port": 104, "name": "full", "windows": []}
+    ).json()["id"]
+    for number in range(100):
+        saved = {"name": f"q {number:03}", "query": {"node_ids": [node], "keys": {}}}
+        operator.post("/api/v1/saved-queries", json=saved).raise_for_status()
+    typed = {"saved_name": "q 100", "PatientName": "Typed^Long", "node_id": str(node)}
+    refused = operator.post("/queries/saved", data=typed)
+    assert refused.status_code == 422
+    assert "Nobody may save more than 100 queries" in refused.text
+    assert filled_in(refused.text)["PatientName"] == "Typed^Long"
+    own = [row for row in saved_by(operator) if row["owner"] == "operator"]
+    assert len(own) == 100
+
+    address, shown = "/queries/saved", []
+    while address:
+        page = operator.get(address).text
+        shown += re.findall(r'<th scope="row"><bdi>(q \d+)</bdi>', page)
+        onward = re.search(r'rel="next" href="([^"]+)"', page)
+        address = html.unescape(onward[1]) if onward else ""
+    assert shown == [f"q {number:03}" for number in range(100)]
+
+
 FORMS = sorted(
     filled(route.path)
     for router in ROUTERS

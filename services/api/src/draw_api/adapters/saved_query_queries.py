@@ -14,7 +14,9 @@ from draw_api.ports.saved_queries import SavedQueryRepository
 COLUMNS: Final = """
     SELECT s.id, s.name, s.shared, u.name AS owner, s.query->>'level' AS level,
         s.query->'keys' AS keys, s.query->'node_ids' AS node_ids,
-        coalesce(s.query->>'study_dates', '') AS study_dates, s.created_at
+        coalesce(CAST(s.query->>'limit' AS int), 0) AS limit,
+        coalesce(s.query->>'study_dates', '') AS study_dates,
+        coalesce(s.query->>'zone', '') AS zone, s.created_at
     FROM saved_queries s JOIN users u ON u.id = s.user_id
     WHERE (s.user_id = :user_id OR s.shared)
 """
@@ -26,6 +28,7 @@ SAVED: Final = text(
     """
 )
 ONE: Final = text(f"{COLUMNS} AND s.id = :id")
+NAMED: Final = text(f"{COLUMNS} AND s.user_id = :user_id AND s.name = :name")
 NUMBER: Final = text("SELECT count(*) FROM saved_queries WHERE user_id = :user_id")
 SAVE: Final = text(
     """
@@ -79,6 +82,12 @@ class PostgresSavedQueryRepository(SavedQueryRepository):
     def one(self, saved_id: int, user_id: int) -> SavedQuery | None:
         values = {"id": saved_id, "user_id": user_id}
         row = self._connection.execute(ONE, values).mappings().first()
+        return None if row is None else SavedQuery.model_validate(row)
+
+    @override
+    def named(self, user_id: int, name: str) -> SavedQuery | None:
+        values = {"user_id": user_id, "name": name}
+        row = self._connection.execute(NAMED, values).mappings().first()
         return None if row is None else SavedQuery.model_validate(row)
 
     @override

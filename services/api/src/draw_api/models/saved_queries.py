@@ -38,7 +38,9 @@ class SavedQuery(Answer):
     level: Level
     keys: dict[str, Any]
     node_ids: list[int]
+    limit: int = Field(description="most results of each node; 0: all")
     study_dates: StudyDates = Field(
         description="counted back from the day on which it is run; empty: the key StudyDate"
     )
+    zone: str = Field(description="time zone in which it is today; empty: UTC")
     created_at: datetime

@@ -22,6 +22,9 @@ class SavedQueryRepository(Protocol):
     def one(self, saved_id: int, user_id: int) -> SavedQuery | None:
         """Return a query that is the user's own or shared."""
 
+    def named(self, user_id: int, name: str) -> SavedQuery | None:
+        """Return the user's own query of this name."""
+
     def asked(self, saved_id: int) -> NewQuery:
         """Return the query as it was saved."""
 

@@ -31,14 +31,15 @@ class SavedQueryService:
         Raises:
             Conflict: the user has saved too many.
         """
-        saved_id = self._table.save(by.user_id, saved)
-        if self._table.number_of(by.user_id) > MAX_SAVED:
+        another = self.own(by, saved.name) is None
+        if another and self._table.number_of(by.user_id) >= MAX_SAVED:
             raise Conflict(
                 message(
                     "Nobody may save more than %(max_saved)s queries; delete one first.",
                     max_saved=MAX_SAVED,
                 )
             )
+        saved_id = self._table.save(by.user_id, saved)
         # Its name and keys may name a patient, so they stay out of the log.
         self._audit.record(by, "saved-query.save", str(saved_id))
         return self.one(by, saved_id)
@@ -46,6 +47,10 @@ class SavedQueryService:
     def saved(self, by: Principal, cursor: str | None, limit: int) -> Page[SavedQuery]:
         """Return a page of the user's own and of shared queries, by name."""
         return self._table.saved(by.user_id, cursor, limit)
+
+    def own(self, by: Principal, name: str) -> SavedQuery | None:
+        """Return the user's own query of this name; None if there is none."""
+        return self._table.named(by.user_id, name)
 
     def one(self, by: Principal, saved_id: int) -> SavedQuery:
         """Return one saved query; NotFound when there is none that the user may run."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
-from draw_api.handlers.web.forms import error_of, validate_form
+from draw_api.handlers.web.forms import OPENED, error_of, fingerprint, validate_form
 from draw_api.handlers.web.jobs import notice_of
 from draw_api.handlers.web.languages import _, said
 from draw_api.handlers.web.live import stream
@@ -22,7 +22,6 @@ from draw_api.handlers.web.pages import View, address, page, redirect
 from draw_api.handlers.web.parameters import (
     ON_A_PAGE,
     Cursor,
-    RowId,
     SearchText,
     day_of,
     moment_of,
@@ -39,7 +38,7 @@ from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission, may
 from draw_api.models.queries import NewQuery, QueryCriteria, QueryMatch, RetrieveMatches, is_zone
 from draw_api.models.queries import Query as Asked
-from draw_api.models.saved_queries import NewSavedQuery, SavedQuery
+from draw_api.models.saved_queries import SavedQuery
 from draw_api.models.texts import SORT_KEY, whole_number, whole_numbers
 from draw_api.services.queries import BELOW
 from draw_api.services.wider_keys import with_wildcards, without_dates
@@ -55,7 +54,10 @@ RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 MAX_NODES: Final = 200
 LATEST: Final = 8
 """Queries below the form."""
-MAX_SAVED_SHOWN: Final = 100
+MAX_SAVED_SHOWN: Final = 20
+"""Saved queries below the form; their own page has all."""
+OTHER_KEY: Final = "key."
+"""Begins the name of a field with a key that the form does not offer by itself."""
 FILTERED_BY: Final = ("node_id", "created_by", "since", "until", "date_from", "date_to", "cursor")
 DAY: Final = timedelta(days=1)
 NAME_SYNTAX: Final = re.compile(r"[\^*?=,\s]")
@@ -63,28 +65,64 @@ QueryState = Annotated[str, Query(), SORT_KEY]
 
 
 @dataclass(frozen=True, slots=True)
-class BuilderView(View):
+class SavedQueriesView(View):
+    """A page of the saved queries."""
+
+    template: ClassVar[str] = "queries/saved.html.jinja"
+    levels: ClassVar[dict[str, str]] = LEVELS
+    spans: ClassVar[dict[str, str]] = SPANS
+
+    nodes: list[Node]
+    saved: Page[SavedQuery]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the nodes by their ids."""
+        return {node.id: node.name for node in self.nodes}
+
+    def keys_of(self, query: Asked | SavedQuery) -> list[tuple[str, Any]]:
+        """Return the keys of a query; a template would take `keys` for the model's method."""
+        return sent_keys(query.keys)
+
+    def edit_address(self, saved: SavedQuery) -> str:
+        """Return the address of the form filled in with a saved query."""
+        given = [("saved", saved.name), ("level", saved.level), ("study_dates", saved.study_dates)]
+        if saved.shared:
+            given.append(("shared", "on"))
+        if saved.limit:
+            given.append(("limit", str(saved.limit)))
+        if saved.zone:
+            given.append(("zone", saved.zone))
+        given.append((OPENED, fingerprint(SavedQuery, saved)))
+        return _form_address(given, saved.node_ids, saved.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderView(SavedQueriesView):
     """The query to build, and the nodes to ask."""
 
     template: ClassVar[str] = "queries/form.html.jinja"
 
-    nodes: list[Node]
     chosen: frozenset[int]
     level: str
     values: dict[str, str]
     study_dates: str
     latest: list[Asked]
-    saved: list[SavedQuery]
     problems: tuple[FieldProblem, ...] = ()
     name: str = ""
     """The name of the saved query with which the form is filled in."""
     shared: bool = False
     """Whether the saved query is offered to everybody."""
     anew: bool = False
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Keys that the form has only because the query had them."""
+    limit: str = ""
+    zone: str = ""
+    """The time zone with which the query was saved; empty: the browser's."""
+    opened: str = ""
+    """What the form was filled in with, when that was a saved query of the user's own."""
     keys: ClassVar[dict[str, tuple[str, str, str]]] = KEYS
     first: ClassVar[tuple[str, ...]] = FIRST_KEYS
-    levels: ClassVar[dict[str, str]] = LEVELS
-    spans: ClassVar[dict[str, str]] = SPANS
 
     @property
     def further(self) -> list[str]:
@@ -94,29 +132,17 @@ class BuilderView(View):
     @property
     def open(self) -> bool:
         """Whether a key that is shown on demand has a value or a problem."""
-        return any(self.values[keyword] or self.error(keyword) for keyword in self.further)
-
-    @property
-    def names(self) -> dict[int, str]:
-        """The names of the nodes by their ids."""
-        return {node.id: node.name for node in self.nodes}
-
-    def edit_address(self, saved: SavedQuery) -> str:
-        """Return the address of the form filled in with a saved query."""
-        given = [("saved", saved.name), ("level", saved.level), ("study_dates", saved.study_dates)]
-        nodes = [("node_id", str(node_id)) for node_id in saved.node_ids]
-        keys = [(keyword, _text_of(value)) for keyword, value in saved.keys.items()]
-        if saved.shared:
-            given.append(("shared", "on"))
-        return f"/queries/new?{urlencode([*given, *nodes, *keys])}"
-
-    def keys_of(self, query: Asked | SavedQuery) -> list[tuple[str, Any]]:
-        """Return the keys of a query; a template would take `keys` for the model's method."""
-        return sent_keys(query.keys)
+        shown = any(self.values[keyword] or self.error(keyword) for keyword in self.further)
+        return shown or bool(self.others or self.limit or self.limit_problem)
 
     def error(self, keyword: str) -> str:
         """Return the problem of a key."""
         return said(error_of(f"keys.{keyword}", self.problems))
+
+    @property
+    def limit_problem(self) -> str:
+        """What is wrong with the most results of each node."""
+        return said(error_of("limit", self.problems))
 
     @property
     def name_problem(self) -> str:
@@ -126,7 +152,7 @@ class BuilderView(View):
     @property
     def general(self) -> str:
         """The problem of the query as a whole."""
-        names = {"name", *(f"keys.{keyword}" for keyword in KEYS)}
+        names = {"name", "limit", *(f"keys.{keyword}" for keyword in (*KEYS, *self.others))}
         return "; ".join(said(p.message) for p in self.problems if p.field not in names)
 
 
@@ -212,9 +238,7 @@ class QueryView(View):
     @property
     def edit_address(self) -> str:
         """Return the address of the form filled in with this query."""
-        nodes = [("node_id", str(node_id)) for node_id in self.query.node_ids]
-        keys = [(keyword, _text_of(value)) for keyword, value in self.sent]
-        return f"/queries/new?{urlencode([('level', self.query.level), *nodes, *keys])}"
+        return _form_address([("level", self.query.level)], self.query.node_ids, dict(self.sent))
 
     def narrowing(self, keys: Mapping[str, Any]) -> list[tuple[str, Any]]:
         """Return the keys that narrow a query."""
@@ -303,7 +327,20 @@ def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
         study_dates=given.get("study_dates", ""),
         name=given.get("saved", "")[:64],
     )
-    return page(request, by, replace(view, shared="shared" in given))
+    others = {
+        name.removeprefix(OTHER_KEY)[:64]: text[:1024]
+        for name, text in given.items()
+        if name.startswith(OTHER_KEY)
+    }
+    view = replace(
+        view,
+        shared="shared" in given,
+        others=others,
+        limit=given.get("limit", "")[:18],
+        zone=given.get("zone", "")[:64],
+        opened=given.get(OPENED, "")[:64],
+    )
+    return page(request, by, view)
 
 
 def _form(
@@ -321,16 +358,16 @@ def _form(
     saved = (
         work.saved_queries.saved(by, None, MAX_SAVED_SHOWN)
         if may(by, Permission.RUN_QUERIES)
-        else None
+        else Page[SavedQuery](items=[], next_cursor=None)
     )
     return BuilderView(
         nodes=nodes,
+        saved=saved,
         chosen=chosen,
         level=level,
         values=values or dict.fromkeys(KEYS, ""),
         study_dates=study_dates,
         latest=work.queries.queries(QueryCriteria(), None, LATEST).items,
-        saved=saved.items if saved else [],
         problems=problems,
         name=name,
     )
@@ -340,66 +377,25 @@ def _form(
 def ask(request: Request, act: RunQueriesAct, work: InWork) -> Response:
     """Query the chosen nodes."""
     try:
-        query, new = work.queries.ask(act.by, validate_form(NewQuery, _asked_by(act.form)))
+        query, new = work.queries.ask(act.by, validate_form(NewQuery, asked_by(act.form)))
     except Invalid as error:
-        return _form_again(request, act, work, error)
+        return form_again(request, act, work, error.problems)
     return redirect(f"/queries/{query.id}", "" if new else "query-cached")
 
 
-@router.post("/queries/saved")
-def save(request: Request, act: RunQueriesAct, work: InWork) -> Response:
-    """Save the query in the form under a name."""
-    name, shared = act.form.text("saved_name"), act.form.has("saved_shared")
-    try:
-        query = validate_form(NewQuery, _asked_by(act.form))
-        values = {"name": name, "shared": shared, "query": query}
-        work.saved_queries.save(act.by, validate_form(NewSavedQuery, values))
-    except Invalid as error:
-        return _form_again(request, act, work, error)
-    return redirect("/queries", "query-saved")
-
-
-@router.post("/queries/saved/{saved_id}/run")
-def run_saved(act: RunQueriesAct, work: InWork, saved_id: RowId) -> Response:
-    """Send a saved query."""
-    return redirect(f"/queries/{work.saved_queries.run(act.by, saved_id).id}")
-
-
-@router.get("/queries/saved/{saved_id}/remove")
-def ask_remove_saved(
-    request: Request, by: MayRunQueries, work: InWork, saved_id: RowId
-) -> Response:
-    """Ask for confirmation before a saved query is deleted."""
-    saved = work.saved_queries.one(by, saved_id)
-    shared = _("Nobody else can run it any more either.") if saved.shared else ""
-    view = ConfirmView(
-        title=_("Delete this saved query?"),
-        text=shared or _("The queries that were sent with it stay."),
-        button=_("Delete"),
-        action=f"/queries/saved/{saved_id}/remove",
-        back="/queries",
-        about=((_("Name"), saved.name),),
-    )
-    return page(request, by, view)
-
-
-@router.post("/queries/saved/{saved_id}/remove")
-def remove_saved(act: RunQueriesAct, work: InWork, saved_id: RowId) -> Response:
-    """Delete a saved query."""
-    work.saved_queries.remove(act.by, saved_id)
-    return redirect("/queries", "saved-query-removed")
-
-
-def _asked_by(form: CheckedForm) -> dict[str, Any]:
+def asked_by(form: CheckedForm) -> dict[str, Any]:
     """Return the query in the form."""
     values = {keyword: form.text(keyword) for keyword in KEYS}
     keys = values | {"PatientName": name_pattern(values["PatientName"])}
-    span, zone = form.text("study_dates"), form.text("zone")
+    span, zone = form.text("study_dates"), form.text("kept_zone") or form.text("zone")
     if span:
         keys.pop("StudyDate")
+    keys = {keyword: value for keyword, value in keys.items() if value}
     return {
         "level": form.text("level") or "STUDY",
-        "keys": {keyword: value for keyword, value in keys.items() if value},
+        # An empty one asks for the attribute.
+        "keys": keys | form.beginning(OTHER_KEY),
+        "limit": form.text("limit") or 0,
         "node_ids": form.texts("node_id"),
         "study_dates": span,
         # The browser's zone; one that this machine does not know is left out.
@@ -408,7 +404,15 @@ def _asked_by(form: CheckedForm) -> dict[str, Any]:
     }
 
 
-def _form_again(request: Request, act: SubmittedForm, work: UnitOfWork, error: Invalid) -> Response:
+def form_again(
+    request: Request,
+    act: SubmittedForm,
+    work: UnitOfWork,
+    problems: tuple[FieldProblem, ...],
+    *,
+    opened: str = "",
+) -> Response:
+    """Return the form as it was filled in, with what is wrong with it."""
     view = _form(
         work,
         act.by,
@@ -417,13 +421,17 @@ def _form_again(request: Request, act: SubmittedForm, work: UnitOfWork, error: I
         level=act.form.text("level") or "STUDY",
         values={keyword: act.form.text(keyword) for keyword in KEYS},
         study_dates=act.form.text("study_dates"),
-        problems=error.problems,
+        problems=problems,
         name=act.form.text("saved_name"),
     )
     view = replace(
         view,
         shared=act.form.has("saved_shared"),
         anew=act.form.has("anew"),
+        others=act.form.beginning(OTHER_KEY),
+        limit=act.form.text("limit"),
+        zone=act.form.text("kept_zone"),
+        opened=opened or act.form.text(OPENED),
     )
     return page(request, act.by, view, status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
@@ -559,6 +567,18 @@ def _look(
 def sent_keys(keys: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the keys that narrow a query; the others only ask for an attribute."""
     return [(keyword, value) for keyword, value in keys.items() if value]
+
+
+def _form_address(
+    given: list[tuple[str, str]], node_ids: list[int], keys: Mapping[str, Any]
+) -> str:
+    """Return the address of the form filled in so."""
+    nodes = [("node_id", str(node_id)) for node_id in node_ids]
+    texts = [
+        (keyword if keyword in KEYS else f"{OTHER_KEY}{keyword}", _text_of(value))
+        for keyword, value in keys.items()
+    ]
+    return f"/queries/new?{urlencode([*given, *nodes, *texts])}"
 
 
 def _text_of(value: object) -> str:

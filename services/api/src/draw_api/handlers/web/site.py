@@ -28,6 +28,7 @@ from draw_api.handlers.web import (
     objects,
     peers,
     queries,
+    saved_queries,
     selection,
     services,
     session,
@@ -54,6 +55,8 @@ ROUTERS: Final = (
     peers.router,
     nodes.router,
     devices.router,
+    # Before the others: "saved" is no query id.
+    saved_queries.router,
     queries.router,
     batch_queries.router,
     jobs.router,

@@ -65,6 +65,14 @@ class CheckedForm:
         value = self._data.get(name)
         return value.strip() if isinstance(value, str) else ""
 
+    def beginning(self, prefix: str) -> dict[str, str]:
+        """Return the texts of the fields whose names begin so, by the rest of their names."""
+        return {
+            name.removeprefix(prefix): self.text(name)
+            for name in self._data
+            if name.startswith(prefix)
+        }
+
     def texts(self, name: str) -> list[str]:
         """Return every value of a field that may be repeated."""
         return [value for value in self._data.getlist(name) if isinstance(value, str)]
