@@ -20,7 +20,7 @@ from support.celery_worker import TASK, celery_worker
 from support.hook_receiver import hook_receiver
 from support.indexed import DAY, content_hash, stored_files
 from support.receptions import same_instance
-from support.senders import association, build_context, send_objects
+from support.senders import association, build_context, contexts_of, send_objects
 from support.suite import Suite, all_pages, draw_admin, set_config, signed_in
 from tools.processes import wait_until
 
@@ -35,7 +35,8 @@ TABLES = {
     "reception_days": "day",
 }
 HOOK_SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-NOT_CONTENT = ("id", "patient_pk", "study_pk", "series_pk", "created_at", "updated_at", "stable_at")
+NOT_CONTENT = ("id", "patient_pk", "study_pk", "series_pk", "created_at", "updated_at", "stable_at",
+               "new_instance_count")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,32 @@ def test_a_complete_series_reaches_handler_celery_and_webhook(suite, tmp_path):
     assert (call["series_instance_uid"], call["folder"]) == (uid, str(folder / uid))
     told = [Webhook(HOOK_SECRET).verify(body, headers) for headers, body in receiver.requests]
     assert {each["series_instance_uid"] for each in told} == {uid}
+
+
+def test_a_series_is_complete_when_the_last_of_its_associations_was_released(suite):
+    both, cut = datasets.series(6), datasets.series(2)
+    uids = [both[0].SeriesInstanceUID, cut[0].SeriesInstanceUID]
+    completed = (
+        "SELECT series_instance_uid AS uid, reason, new_instance_count AS new FROM changes"
+        " WHERE kind = 'series.stable' AND series_instance_uid = ANY(:uids) ORDER BY sequence"
+    )
+    with configured(suite, query_retrieve={"stable_after_seconds": 12, "settle_time_seconds": 0}):
+        with association(suite.dicom_port, contexts_of(both)) as later:
+            with association(suite.dicom_port, contexts_of(both)) as earlier:
+                for one, other in zip(both[:3], both[3:], strict=True):
+                    assert earlier.send_c_store(one).Status == 0
+                    assert later.send_c_store(other).Status == 0
+            with association(suite.dicom_port, contexts_of(cut)) as aborting:
+                for one in cut:
+                    assert aborting.send_c_store(one).Status == 0
+                aborting.abort()
+            time.sleep(3)
+            assert suite.rows(completed, uids=uids) == []
+        found = suite.wait_for_rows(2, completed, 60, uids=uids)
+    assert found == [
+        {"uid": uids[0], "reason": "association_ended", "new": 6},
+        {"uid": uids[1], "reason": "quiet", "new": 2},
+    ]
 
 
 def test_a_deleted_study_is_gone_from_queries_and_disk_and_may_come_again(suite):

@@ -17,7 +17,8 @@ from support import service_finder
 BEGINNING = datetime(2026, 1, 2, 12, tzinfo=UTC)
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EMPTIED = ("instances", "patients", "instance_conflicts", "reception_days", "changes", "jobs",
-           "transactions", "tombstones")  # fmt: skip
+           "transactions", "tombstones", "association_arrivals", "association_ends",
+           "proved_arrivals")  # fmt: skip
 """What is below them goes with them."""
 
 SNAPSHOTS = {

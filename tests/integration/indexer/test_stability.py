@@ -1,15 +1,30 @@
-"""Series and studies are closed after their quiet period, once, and opened again."""
+"""Series and studies are closed when they are complete, once, and opened again."""
 
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from draw_indexer.adapters.index_queries import PostgresIndexRepository
 from draw_indexer.adapters.stability_queries import PostgresStabilityRepository
+from draw_indexer.adapters.transaction_queries import PostgresTransactionChain
+from draw_indexer.adapters.volume_watch import StorageVolumeWatch
 from draw_indexer.services.indexing import IndexingService
-from draw_indexer.services.stability import StabilityService
-from draw_shared.contracts.instance import SeriesStableV1, StudyStableV1
+from draw_indexer.services.recently_indexed import RecentlyIndexed
+from draw_indexer.services.stability import CompletionTimes, StabilityService
+from draw_shared.contracts.instance import InstanceStoredV1, SeriesStableV1, StudyStableV1
 from draw_shared.contracts.server_config import DuplicatePolicy
+from draw_shared.contracts.transaction import (
+    TransactionKind,
+    TransactionOutcome,
+    TransactionRecord,
+)
+from draw_shared.storage import layout
+from draw_shared.storage.announced import AnnouncedRecords
+from draw_shared.storage.removal import StorageFiles
 from support import arrivals
 from support.arrivals import arrival
 
@@ -37,23 +52,24 @@ def index(database):
 
 
 class Closing:
-    def __init__(self, database):
+    def __init__(self, database, root, settle=0.0):
         self.announced = []
         self.counted = {}
-        self.close_quiet = StabilityService(
+        self.close_complete = StabilityService(
             PostgresStabilityRepository(database),
-            lambda: QUIET_SECONDS,
+            StorageVolumeWatch(root, database, RecentlyIndexed().has_all),
+            lambda: CompletionTimes(QUIET_SECONDS, settle),
             self.announced.append,
             self._count,
-        ).close_quiet
+        ).close_complete
 
     def _count(self, level, number):
         self.counted[level] = self.counted.get(level, 0) + number
 
 
 @pytest.fixture
-def closing(database):
-    return Closing(database)
+def closing(database, tmp_path):
+    return Closing(database, tmp_path)
 
 
 def make_quiet(database, table, seconds=QUIET_SECONDS + 5):
@@ -79,12 +95,12 @@ def changes(database):
 
 def test_what_is_quiet_is_closed_and_announced_once(database, index, closing):
     index(arrival("1.1", series="2.1"), arrival("1.2", series="2.2"), arrival("1.3", series="2.2"))
-    closing.close_quiet()
+    closing.close_complete()
     assert closing.announced == []
     make_quiet(database, "series")
     make_quiet(database, "studies")
-    closing.close_quiet()
-    closing.close_quiet()
+    closing.close_complete()
+    closing.close_complete()
     assert changes(database) == [
         ("series.stable", "2.1"),
         ("series.stable", "2.2"),
@@ -102,14 +118,14 @@ def test_what_is_quiet_is_closed_and_announced_once(database, index, closing):
 def test_a_series_is_closed_while_its_study_still_grows(database, index, closing):
     index(arrival("1.1", series="2.1"))
     make_quiet(database, "series")
-    closing.close_quiet()
+    closing.close_complete()
     assert changes(database) == [("series.stable", "2.1")]
 
 
 def test_an_object_indexed_long_after_its_reception_is_no_quiet(database, index, closing):
     # The objects are from January; what counts is that they were indexed just now.
     index(arrival("1.1", second=-86400))
-    closing.close_quiet()
+    closing.close_complete()
     assert changes(database) == []
 
 
@@ -117,7 +133,7 @@ def test_an_arrival_opens_again_and_only_its_own_series(database, index, closing
     index(arrival("1.1", series="2.1"), arrival("1.2", series="2.2"))
     for table in ("series", "studies"):
         make_quiet(database, table)
-    closing.close_quiet()
+    closing.close_complete()
     index(arrival("1.3", series="2.2", second=7))
     opened = arrivals.rows(
         database, "SELECT series_instance_uid AS uid FROM series WHERE stable_at IS NULL"
@@ -126,7 +142,7 @@ def test_an_arrival_opens_again_and_only_its_own_series(database, index, closing
     assert len(arrivals.rows(database, "SELECT 1 FROM studies WHERE stable_at IS NULL")) == 1
     for table in ("series", "studies"):
         make_quiet(database, table)
-    closing.close_quiet()
+    closing.close_complete()
     assert changes(database)[3:] == [("series.stable", "2.2"), ("study.stable", "")]
 
 
@@ -134,18 +150,278 @@ def test_the_same_object_again_does_not_open(database, index, closing):
     index(arrival("1.1"))
     for table in ("series", "studies"):
         make_quiet(database, table)
-    closing.close_quiet()
+    closing.close_complete()
     index(arrival("1.1", second=30))
     assert arrivals.rows(database, "SELECT 1 FROM series WHERE stable_at IS NULL") == []
 
 
-def test_several_indexers_close_once(database, index):
+def test_several_indexers_close_once(database, index, tmp_path):
     index(*(arrival(f"1.{n}", series=f"2.{n}") for n in range(20)))
     for table in ("series", "studies"):
         make_quiet(database, table)
-    threads = [threading.Thread(target=Closing(database).close_quiet) for _ in range(4)]
+    threads = [
+        threading.Thread(target=Closing(database, tmp_path).close_complete) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(changes(database)) == len(set(changes(database))) == 21
+
+
+def brought(by, ordinal, uid, *, series="2.1", sender="SENDER", **texts):
+    """Return an object that an association stored in this place."""
+    found = arrival(uid, series=series, **texts)
+    stored = replace(
+        found.stored, association_id=by, association_ordinal=ordinal, calling_ae=sender
+    )
+    return replace(found, stored=stored)
+
+
+def ended(database, association, objects, *, how=TransactionOutcome.SUCCESS, at=None):
+    """Write the line with which an association ends."""
+    line = TransactionRecord(
+        record_id=uuid4(),
+        occurred_at=at or datetime.now(UTC),
+        kind=TransactionKind.ASSOCIATION,
+        outcome=how,
+        replica="scp-1",
+        association_id=association,
+        calling_ae="SENDER",
+        objects=objects,
+    )
+    chain = PostgresTransactionChain(database)
+    chain.make_partitions()
+    chain.write([line])
+
+
+def completed(database):
+    return [
+        tuple(row.values())
+        for row in arrivals.rows(
+            database,
+            "SELECT series_instance_uid, reason, new_instance_count FROM changes"
+            " WHERE kind = 'series.stable' ORDER BY sequence",
+        )
+    ]
+
+
+def test_a_series_is_complete_when_its_association_has_ended(database, index, closing):
+    index(brought("a", 1, "1.1"), brought("a", 2, "1.2"))
+    closing.close_complete()
+    assert completed(database) == []
+    ended(database, "a", 2)
+    closing.close_complete()
+    closing.close_complete()
+    assert completed(database) == [("2.1", "association_ended", 2)]
+    assert changes(database) == [("series.stable", "2.1")], "its study may go on"
+    (told,) = closing.announced
+    assert (told.reason, told.instances, told.new_instances) == ("association_ended", 2, 2)
+    for table in ("association_arrivals", "association_ends", "series_arrivals"):
+        assert arrivals.rows(database, f"SELECT 1 FROM {table}") == [], table  # noqa: S608
+
+
+def test_its_end_may_be_known_before_its_objects(database, index, closing):
+    ended(database, "a", 3)
+    index(brought("a", 1, "1.1"), brought("a", 3, "1.3"))
+    closing.close_complete()
+    assert completed(database) == [], "the second one is not indexed yet"
+    index(brought("a", 3, "1.3"), brought("a", 2, "1.2"))
+    closing.close_complete()
+    assert completed(database) == [("2.1", "association_ended", 3)]
+
+
+def test_of_two_associations_the_later_end_counts(database, index, closing):
+    index(brought("a", 1, "1.1"), brought("b", 1, "1.2"), brought("b", 2, "1.3", series="2.2"))
+    ended(database, "a", 1)
+    closing.close_complete()
+    assert completed(database) == []
+    ended(database, "b", 2)
+    closing.close_complete()
+    assert completed(database) == [
+        ("2.1", "association_ended", 2),
+        ("2.2", "association_ended", 1),
+    ]
+
+
+@pytest.mark.parametrize("how", [TransactionOutcome.WARNING, TransactionOutcome.FAILURE])
+def test_an_aborted_association_completes_nothing_early(database, index, closing, how):
+    index(brought("a", 1, "1.1"))
+    ended(database, "a", 1, how=how)
+    closing.close_complete()
+    assert completed(database) == []
+    make_quiet(database, "series")
+    closing.close_complete()
+    assert completed(database) == [("2.1", "quiet", 1)]
+
+
+def test_what_no_association_counts_waits_for_its_quiet_period(database, index, closing):
+    index(brought("a", None, "1.1"), brought("b", 1, "1.2"))
+    ended(database, "a", 1)
+    ended(database, "b", 1)
+    closing.close_complete()
+    assert completed(database) == []
+
+
+def test_a_complete_series_that_grows_is_complete_again(database, index, closing):
+    index(brought("a", 1, "1.1"), brought("a", 2, "1.2"))
+    ended(database, "a", 2)
+    closing.close_complete()
+    index(brought("b", 1, "1.1"), brought("b", 2, "1.3"))
+    closing.close_complete()
+    assert len(completed(database)) == 1, "the second association is still open"
+    ended(database, "b", 2)
+    closing.close_complete()
+    assert completed(database)[1:] == [("2.1", "association_ended", 1)]
+
+
+def test_the_settle_time_is_that_of_the_sender(database, index, tmp_path):
+    closing = Closing(database, tmp_path, settle=3600)
+    with database.session() as session:
+        session.connection().execute(
+            text(
+                "INSERT INTO allowed_ae_titles (ae_title, settle_time_seconds) VALUES ('FAST', 0)"
+                " ON CONFLICT (ae_title) DO NOTHING"
+            )
+        )
+        session.commit()
+    index(brought("a", 1, "1.1"), brought("b", 1, "1.2", series="2.2", sender="FAST"))
+    ended(database, "a", 1)
+    ended(database, "b", 1)
+    closing.close_complete()
+    assert completed(database) == [("2.2", "association_ended", 1)]
+
+
+@pytest.mark.parametrize("wrong", [timedelta(days=1), timedelta(days=-1)])
+def test_the_clock_of_a_receiver_does_not_make_a_series_complete(database, index, tmp_path, wrong):
+    closing = Closing(database, tmp_path, settle=60)
+    index(brought("a", 1, "1.1"))
+    ended(database, "a", 1, at=datetime.now(UTC).replace(day=1) + wrong)
+    closing.close_complete()
+    assert completed(database) == []
+    (end,) = arrivals.rows(
+        database, "SELECT abs(extract(epoch FROM now() - ended_at)) AS off FROM association_ends"
+    )
+    assert end["off"] < 15
+
+
+def test_an_announced_object_that_the_index_lacks_holds_its_series(
+    database, index, closing, tmp_path
+):
+    late = brought("b", 1, "1.9")
+    spool = tmp_path / layout.SPOOL / "scp-1"
+    spool.mkdir(parents=True)
+    (tmp_path / layout.ANNOUNCED).mkdir()
+    AnnouncedRecords(tmp_path).keep([event_of(late.stored)], spool)
+    index(brought("a", 1, "1.1"), brought("a", 2, "1.2", series="2.2"))
+    ended(database, "a", 2)
+    closing.close_complete()
+    assert completed(database) == [("2.2", "association_ended", 1)]
+    index(late)
+    closing.close_complete()
+    assert len(completed(database)) == 1, "now the association is known, and open"
+    ended(database, "b", 1)
+    closing.close_complete()
+    assert completed(database)[1:] == [("2.1", "association_ended", 2)]
+
+
+def event_of(stored):
+    return InstanceStoredV1(
+        event_id=uuid4(),
+        occurred_at=stored.received_at,
+        association_id=stored.association_id,
+        association_ordinal=stored.association_ordinal,
+        replica="scp-1",
+        sop_class_uid=stored.sop_class_uid,
+        sop_instance_uid=stored.sop_instance_uid,
+        study_instance_uid=stored.study_instance_uid,
+        series_instance_uid=stored.series_instance_uid,
+        transfer_syntax_uid=stored.transfer_syntax_uid,
+        path=stored.path,
+        size_bytes=stored.size_bytes,
+        content_sha256=stored.content_sha256,
+        calling_ae=stored.calling_ae,
+        called_ae="DRAW",
+        peer_address="127.0.0.1",
+    )
+
+
+def test_an_unannounced_object_holds_every_series_that_ended_since(
+    database, index, closing, tmp_path
+):
+    entry = tmp_path / layout.SPOOL / "scp-1" / "0001.dcm"
+    entry.parent.mkdir(parents=True)
+    entry.touch()
+    index(brought("a", 1, "1.1"))
+    ended(database, "a", 1)
+    closing.close_complete()
+    closing.close_complete()
+    assert completed(database) == []
+    later = entry.with_name("0002.dcm")
+    later.touch()
+    entry.unlink()
+    closing.close_complete()
+    assert completed(database) == [("2.1", "association_ended", 1)], "what came since is no reason"
+
+
+def proved(database, *uids):
+    with database.session() as session:
+        for uid in uids:
+            session.connection().execute(
+                text("INSERT INTO proved_arrivals (uid, job_id) VALUES (:uid, gen_random_uuid())"),
+                {"uid": uid},
+            )
+        session.commit()
+
+
+def test_a_proof_completes_a_series_and_then_its_study(database, index, closing):
+    index(brought("a", None, "1.1"), brought("c", 1, "1.2", series="2.2"))
+    proved(database, "2.1", "1.1.1.1")
+    closing.close_complete()
+    assert completed(database) == [("2.1", "proved", 1)]
+    assert len(changes(database)) == 1, "the other series of the study is open"
+    ended(database, "c", 1)
+    closing.close_complete()
+    found = arrivals.rows(
+        database, "SELECT reason, new_instance_count FROM changes WHERE kind = 'study.stable'"
+    )
+    assert [tuple(row.values()) for row in found] == [("proved", 2)]
+    assert arrivals.rows(database, "SELECT 1 FROM proved_arrivals") == []
+
+
+def test_a_proof_does_not_count_for_what_has_come_since(database, index, closing):
+    index(brought("a", None, "1.1"))
+    proved(database, "2.1")
+    index(brought("a", None, "1.2", second=9))
+    closing.close_complete()
+    assert completed(database) == []
+
+
+def test_a_proof_waits_for_other_associations(database, index, closing):
+    index(brought("a", None, "1.1"), brought("b", 1, "1.2"))
+    proved(database, "2.1")
+    closing.close_complete()
+    assert completed(database) == []
+    ended(database, "b", 1, how=TransactionOutcome.FAILURE)
+    closing.close_complete()
+    assert completed(database) == [("2.1", "proved", 2)]
+
+
+def test_a_deleted_object_counts_as_arrived(database, closing, tmp_path):
+    rows = PostgresIndexRepository(database, StorageFiles(tmp_path))
+    indexing = IndexingService(rows, lambda: DuplicatePolicy.KEEP_EXISTING)
+    with database.session() as session:
+        session.connection().execute(
+            text("INSERT INTO tombstones (uid, before_ns) VALUES ('1.1.1.9', :later)"),
+            {"later": 2**62},
+        )
+        session.commit()
+    late = brought("a", 2, "1.2", study="1.1.1.9", series="2.9")
+    file = tmp_path / late.stored.path
+    file.parent.mkdir()
+    file.touch()
+    batch = indexing.index([brought("a", 1, "1.1"), late])
+    assert [stored.sop_instance_uid for stored in batch.deleted] == ["1.2"]
+    ended(database, "a", 2)
+    closing.close_complete()
+    assert completed(database) == [("2.1", "association_ended", 1)]

@@ -98,7 +98,7 @@ COMPOSED = {
     "draw_api.adapters.transaction_queries.page": "asked for by every page and route below",
     "draw_api.adapters.query_queries.queries": "asked for by every page and route below",
     "draw_indexer.adapters.index_statements._upsert": "makes constants",
-    "draw_indexer.adapters.stability_queries._close": "makes constants",
+    "draw_indexer.adapters.stability_queries._forget": "makes constants",
     "draw_qr_worker.adapters.job_queries._now": "asks for the time",
     "draw_qr_worker.adapters.job_queries.claim": "a lock",
     "draw_qr_worker.adapters.node_queries.relieve": "`remote_nodes` is small",

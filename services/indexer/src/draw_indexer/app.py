@@ -20,6 +20,7 @@ from draw_indexer.adapters.processing_chain import CeleryTaskQueue
 from draw_indexer.adapters.reader import ConfinedHeaderReader
 from draw_indexer.adapters.stability_queries import PostgresStabilityRepository
 from draw_indexer.adapters.transaction_queries import PostgresTransactionChain, Seals
+from draw_indexer.adapters.volume_watch import StorageVolumeWatch
 from draw_indexer.adapters.webhook_queries import PostgresDeliveryRepository
 from draw_indexer.adapters.webhook_sender import HttpDeliverySender
 from draw_indexer.handlers.clock import Upkeep
@@ -31,7 +32,7 @@ from draw_indexer.services.handing_over import HandingOverService
 from draw_indexer.services.indexing import IndexingService
 from draw_indexer.services.lost_announcements import LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
-from draw_indexer.services.stability import StabilityService
+from draw_indexer.services.stability import CompletionTimes, StabilityService
 from draw_indexer.services.webhooks import WebhookDeliveryService
 from draw_indexer.settings import IndexerSettings
 from draw_shared.contracts.control import ControlSubject, ControlV1
@@ -127,6 +128,8 @@ class Indexer:
             announce=announce_by(self._publisher, self._places),
         )
         self._recently_indexed = RecentlyIndexed()
+        self._stability = PostgresStabilityRepository(self._database)
+        self._feed = PostgresFeedRepository(self._database)
         self._lost = self._build_lost_announcements()
         self._metrics.gauge(
             "draw_indexer_broker_connected",
@@ -162,7 +165,8 @@ class Indexer:
             self._metrics.chained.inc,
             self._transactions.count_next_day,
         )
-        stability = self._build_stability()
+        handing_over = self._build_handing_over(lambda: lifecycle.state is State.DRAINING)
+        stability = self._build_stability(handing_over.wake)
         heartbeat = Heartbeat(
             self._database,
             service=settings.service,
@@ -189,7 +193,7 @@ class Indexer:
             Periodic("hash chain", upkeep.on_chain, interval_seconds=CHAIN_INTERVAL_SECONDS),
             Periodic(
                 "stability",
-                stability.close_quiet,
+                stability.close_complete,
                 interval_seconds=settings.indexer_stability_seconds,
             ),
             self._queues,
@@ -199,6 +203,7 @@ class Indexer:
                 interval_seconds=settings.indexer_lost_announcements_seconds,
             ),
             *self._build_storage_care(lambda: lifecycle.state is State.DRAINING),
+            handing_over,
             *self._build_deliveries(lambda: lifecycle.state is State.DRAINING),
             ComponentGroup("header readers", self._readers),
             self._desired,
@@ -261,15 +266,29 @@ class Indexer:
             failed=lambda outcome, _: self._metrics.count_put_aside(work.name, outcome),
         )
 
-    def _build_stability(self) -> StabilityService:
+    def _build_stability(self, wake: Callable[[], None]) -> StabilityService:
         def announce(message: Message) -> None:
             self._publisher.publish(message, exchange=topology.NOTICES)
 
+        def closed(level: str, number: int) -> None:
+            self._metrics.stable.labels(level).inc(number)
+            if number:
+                wake()
+
+        def times() -> CompletionTimes:
+            query_retrieve = self._config.server.query_retrieve
+            return CompletionTimes(
+                query_retrieve.stable_after_seconds, query_retrieve.settle_time_seconds
+            )
+
         return StabilityService(
-            PostgresStabilityRepository(self._database),
-            lambda: self._config.server.query_retrieve.stable_after_seconds,
+            self._stability,
+            StorageVolumeWatch(
+                self._settings.storage_root, self._database, self._recently_indexed.has_all
+            ),
+            times,
             announce,
-            lambda level, number: self._metrics.stable.labels(level).inc(number),
+            closed,
         )
 
     def _build_lost_announcements(self) -> LostAnnouncementService:
@@ -335,18 +354,23 @@ class Indexer:
             ),
         ]
 
-    def _build_deliveries(self, stopping: Callable[[], bool]) -> list[Component]:
-        """Return the components that report changes to others: the handler and the webhooks."""
+    def _build_handing_over(self, stopping: Callable[[], bool]) -> Periodic:
         settings = self._settings
-        feed = PostgresFeedRepository(self._database)
         handing_over = HandingOverService(
-            feed,
+            self._feed,
             HandlerFolder(settings.storage_root),
             CeleryTaskQueue(CeleryTasks(self._broker_url, client=settings.replica)),
             lambda: self._config.server.handler,
             self._metrics.handed_over.inc,
             stopping,
         )
+        return Periodic(
+            "handler", handing_over.hand_over, interval_seconds=DELIVERY_INTERVAL_SECONDS
+        )
+
+    def _build_deliveries(self, stopping: Callable[[], bool]) -> list[Component]:
+        """Return the components of the webhooks, and those that forget what was delivered."""
+        settings = self._settings
         deliveries = PostgresDeliveryRepository(
             self._database,
             max_failing_seconds=settings.indexer_webhook_failing_days * SECONDS_PER_DAY,
@@ -368,14 +392,14 @@ class Indexer:
                 sending.wake()
 
         def forget() -> None:
-            feed.trim(settings.indexer_changes_days)
+            self._feed.trim(settings.indexer_changes_days)
+            self._stability.forget_old()
             deliveries.forget_old(
                 delivered_days=settings.indexer_webhook_delivered_days,
                 dead_days=settings.indexer_changes_days,
             )
 
         return [
-            Periodic("handler", handing_over.hand_over, interval_seconds=DELIVERY_INTERVAL_SECONDS),
             sender,
             sending,
             Periodic("webhook fan-out", fan_out, interval_seconds=DELIVERY_INTERVAL_SECONDS),

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from draw_shared.contracts.instance import CompletionReason
 from draw_shared.db.sources import source_name
 from draw_shared.dicom.encoding.flaws import Flaw
 from draw_shared.dicom.query.keys import Level
@@ -97,6 +98,8 @@ class AnnouncedObject:
     received_at: datetime
     event_id: str = ""
     association_id: str = ""
+    association_ordinal: int | None = None
+    """Place among the objects that its association stored, from 1; None: not counted."""
     calling_ae: str = ""
     peer_address: str = ""
     move_originator_ae: str = ""
@@ -245,6 +248,8 @@ class IndexChanges:
     """Every SOP Instance UID of the batch."""
     latest: bool
     """Whether the last received version takes precedence."""
+    brought: Sequence[AnnouncedObject] = ()
+    """The objects of the batch that need no further try, for the accounts of associations."""
     came: list[str] = field(default_factory=list)
     """Those of `arrived` whose reception is new to the index, for jobs that wait for them."""
     patients: dict[PatientKey, Row] = field(default_factory=dict)
@@ -300,13 +305,28 @@ class IndexedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedSeries:
+    """An open series that may be complete before its quiet period is over.
+
+    What was announced of it is indexed, and every association that brought it has ended.
+    """
+
+    id: int
+    series_instance_uid: str
+    settled: bool
+    """Whether its settle time has passed, or a retrieve job has proved it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedEntity:
-    """A series or study that received nothing during the quiet period."""
+    """A series or study that is complete now."""
 
     study_instance_uid: str
     series_instance_uid: str
     series: int
     instances: int
+    new_instances: int
+    reason: CompletionReason
 
 
 Headers = Sequence[Header | Exception]

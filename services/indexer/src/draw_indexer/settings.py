@@ -45,7 +45,7 @@ class IndexerSettings(ServiceSettings, PostgresSettings, BrokerSettings, Transac
         default=384, ge=256, description="memory of a process that reads headers"
     )
     indexer_stability_seconds: float = Field(
-        default=1.0, gt=0, description="how often quiet series and studies are looked for"
+        default=0.5, gt=0, description="how often complete series and studies are looked for"
     )
     indexer_clean_up_seconds: float = Field(
         default=60.0, gt=0, description="how often studies beyond retention are looked for"

@@ -1,5 +1,6 @@
 """Events about received objects, series and studies."""
 
+from enum import StrEnum
 from functools import lru_cache
 from typing import ClassVar, Final
 from uuid import UUID, uuid5
@@ -16,6 +17,17 @@ WITHHELD: Final = "objects/.sealed"
 INSTANCE_NAMESPACE: Final = UUID("5d0bbd6e-5a3c-5c63-9e52-7f6d6c3ad9d5")
 
 
+class CompletionReason(StrEnum):
+    """Why a series or study counts as complete."""
+
+    ASSOCIATION_ENDED = "association_ended"
+    """Every association that brought objects of it was released, and all of them are indexed."""
+    QUIET = "quiet"
+    """Nothing of it has come for the quiet period."""
+    PROVED = "proved"
+    """A retrieve job has brought everything that the node has of it."""
+
+
 @lru_cache(REMEMBERED)
 def instance_event_id(sop_instance_uid: str, content_sha256: str) -> UUID:
     """Return the identifier of an object with these bytes; every process computes the same one."""
@@ -29,6 +41,12 @@ class InstanceStoredV1(Event):
     joinable: ClassVar[bool] = True
 
     association_id: str
+    association_ordinal: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**31 - 1,
+        description="place among the objects stored by the association, from 1; null: not counted",
+    )
     replica: str
     sop_class_uid: Uid
     sop_instance_uid: Uid
@@ -83,20 +101,28 @@ def instance_stored(body: bytes) -> InstanceStoredV1:
 
 
 class SeriesStableV1(Event):
-    """No object of this series has arrived for the quiet period."""
+    """A series is complete, or complete again after it has grown."""
 
     routing_key: ClassVar[str] = "series.stable.v1"
 
     study_instance_uid: Uid
     series_instance_uid: Uid
     instances: int = Field(ge=0)
+    new_instances: int = Field(
+        default=0, ge=0, description="objects that have come since it was complete the last time"
+    )
+    reason: CompletionReason = CompletionReason.QUIET
 
 
 class StudyStableV1(Event):
-    """No object of this study has arrived for the quiet period."""
+    """A study is complete, or complete again after it has grown."""
 
     routing_key: ClassVar[str] = "study.stable.v1"
 
     study_instance_uid: Uid
     series: int = Field(ge=0)
     instances: int = Field(ge=0)
+    new_instances: int = Field(
+        default=0, ge=0, description="objects that have come since it was complete the last time"
+    )
+    reason: CompletionReason = CompletionReason.QUIET

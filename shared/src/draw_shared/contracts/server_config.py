@@ -338,7 +338,18 @@ class QueryRetrieveConfig(Section):
         default=1, ge=1, le=8, description="associations that one C-MOVE sends over"
     )
     stable_after_seconds: StrictInt = Field(
-        default=60, ge=1, le=3600, description="quiet time after which a series is complete"
+        default=60,
+        ge=1,
+        le=3600,
+        description="quiet time after which a series is complete that came over an association"
+        " which did not end properly, or which is still open",
+    )
+    settle_time_seconds: StrictInt = Field(
+        default=2,
+        ge=0,
+        le=3600,
+        description="time from the end of the associations that brought a series until it is"
+        " complete; a listed AE title may have its own",
     )
 
 

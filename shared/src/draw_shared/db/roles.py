@@ -62,6 +62,10 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "reception_days": "SIU",
         "store_statistics_backlog": "S",
         "changes": "SID",
+        "association_arrivals": "SIUD",
+        "association_ends": "SIUD",
+        "series_arrivals": "SID",
+        "proved_arrivals": "SD",
         "file_deletions": "SIUD",
         "file_copies": "SIUD",
         "tombstones": "SIUD",
@@ -88,6 +92,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "batch_queries": "SU",
         "batch_query_lines": "SU",
         "batch_query_answers": "SIU",
+        "proved_arrivals": "SIU",
     },
     "api": EVERYBODY
     | {

@@ -28,7 +28,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import INT4MULTIRANGE, JSONB
 from sqlmodel import Field, SQLModel
 
 from draw_shared.dicom.network.rights import EVERY_RIGHT
@@ -225,6 +225,8 @@ class StudyRow(SQLModel, table=True):
     series_count: int = Field(default=0, sa_column=_whole())
     instance_count: int = Field(default=0, sa_column=_whole())
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    new_instance_count: int = Field(default=0, sa_column=_whole())
+    """Objects that have come since it was complete the last time."""
     held: bool = _flag()
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
@@ -277,6 +279,8 @@ class SeriesRow(SQLModel, table=True):
     sop_classes: list[str] = Field(default_factory=list, sa_column=_texts())
     instance_count: int = Field(default=0, sa_column=_whole())
     size_bytes: int = Field(default=0, sa_column=_whole(BigInteger))
+    new_instance_count: int = Field(default=0, sa_column=_whole())
+    """Objects that have come since it was complete the last time."""
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
     last_received_at: datetime = Field(default_factory=_now, sa_column=_moment())
@@ -401,6 +405,60 @@ class ChangeRow(SQLModel, table=True):
     study_instance_uid: str = Field(default="", sa_column=_exact())
     series_instance_uid: str = Field(default="", sa_column=_exact())
     sop_instance_uid: str = Field(default="", sa_column=_exact())
+    reason: str = Field(default="", sa_column=_exact())
+    """Why a series or study counts as complete, see `CompletionReason`."""
+    new_instance_count: int | None = Field(default=None, sa_column=Column(Integer))
+    """Objects of it that have come since it was complete the last time."""
+
+
+class AssociationArrivalRow(SQLModel, table=True):
+    """An association that brought objects, and which of them the indexers have dealt with.
+
+    `ordinals` holds the places of those objects among all that the association stored; empty: its
+    objects are not counted.
+    """
+
+    __tablename__ = "association_arrivals"
+
+    association_id: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    calling_ae: str = Field(default="", sa_column=_exact())
+    ordinals: Any = Field(
+        default=None, sa_column=Column(INT4MULTIRANGE, nullable=False, server_default="{}")
+    )
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
+
+
+class AssociationEndRow(SQLModel, table=True):
+    """The end of an association that stored objects."""
+
+    __tablename__ = "association_ends"
+
+    association_id: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    released: bool = _flag()
+    objects: int = Field(default=0, sa_column=_whole())
+    """How many objects it stored."""
+    ended_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
+
+
+class SeriesArrivalRow(SQLModel, table=True):
+    """An association that brought objects of a series since the series was complete."""
+
+    __tablename__ = "series_arrivals"
+
+    series_pk: int = Field(
+        sa_column=Column(ForeignKey("series.id", ondelete="CASCADE"), primary_key=True)
+    )
+    association_id: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+
+
+class ProvedArrivalRow(SQLModel, table=True):
+    """A series or study of which a retrieve job has proved that all has arrived."""
+
+    __tablename__ = "proved_arrivals"
+
+    uid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    job_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
+    proved_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
 
 
 class FileDeletionRow(SQLModel, table=True):
@@ -573,6 +631,8 @@ class AllowedAeTitleRow(SQLModel, table=True):
     rights: list[str] = Field(default_factory=list, sa_column=_texts(",".join(EVERY_RIGHT)))
     move_destinations: list[str] = Field(default_factory=list, sa_column=_texts())
     certificates: list[str] = Field(default_factory=list, sa_column=_texts())
+    settle_time_seconds: int | None = Field(default=None, sa_column=Column(Integer))
+    """Time from the end of its associations until their series count as complete; null: usual."""
     active: bool = _flag(default=True)
     created_at: datetime = Field(default_factory=_now, sa_column=_moment())
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())

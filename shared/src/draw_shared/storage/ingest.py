@@ -21,6 +21,7 @@ from draw_shared.storage.incoming import Incoming, NoSpace
 from draw_shared.storage.objects import LAYOUT_KEY, ObjectStore, Stored
 from draw_shared.storage.reception import (
     ASSOCIATION_KEY,
+    ORDINAL_KEY,
     ORIGINATOR_AE_KEY,
     ORIGINATOR_MESSAGE_KEY,
     REPLICA_KEY,
@@ -151,6 +152,8 @@ class Ingest:
             REPLICA_KEY: self._replica,
             LAYOUT_KEY: f"{rules.layout.structure}/{rules.layout.naming}",
         }
+        if request.ordinal is not None:
+            provenance[ORDINAL_KEY] = request.ordinal
         if request.move_originator_ae:
             provenance[ORIGINATOR_AE_KEY] = request.move_originator_ae
         if request.move_originator_message_id is not None:

@@ -35,6 +35,7 @@ from draw_shared.storage.objects import ObjectStore, Stored
 from draw_shared.storage.places import Places
 from draw_shared.storage.reception import (
     ASSOCIATION_KEY,
+    ORDINAL_KEY,
     ORIGINATOR_AE_KEY,
     ORIGINATOR_MESSAGE_KEY,
     REPLICA_KEY,
@@ -281,10 +282,12 @@ def event_of(stored: Stored) -> InstanceStoredV1:
     meta, identity = stored.meta, stored.identity
     provenance = meta.provenance
     originator = provenance.get(ORIGINATOR_MESSAGE_KEY)
+    ordinal = provenance.get(ORDINAL_KEY)
     return InstanceStoredV1(
         event_id=instance_event_id(meta.sop_instance_uid, stored.content_sha256),
         occurred_at=stored.received_at,
         association_id=str(provenance.get(ASSOCIATION_KEY, "")),
+        association_ordinal=ordinal if isinstance(ordinal, int) else None,
         replica=str(provenance.get(REPLICA_KEY, "")),
         sop_class_uid=meta.sop_class_uid,
         sop_instance_uid=meta.sop_instance_uid,

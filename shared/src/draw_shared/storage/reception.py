@@ -8,6 +8,7 @@ from draw_shared.storage.layout import Layout
 from draw_shared.storage.space import SpaceLimits
 
 ASSOCIATION_KEY: Final = "association"
+ORDINAL_KEY: Final = "ordinal"
 REPLICA_KEY: Final = "replica"
 ORIGINATOR_AE_KEY: Final = "originator_ae"
 ORIGINATOR_MESSAGE_KEY: Final = "originator_message"

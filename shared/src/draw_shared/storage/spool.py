@@ -117,6 +117,11 @@ def entries(folder: Path) -> list[str]:
     return sorted(e for e in _files(folder) if e.endswith(OBJECT))
 
 
+def entry_name(entry: str) -> str:
+    """Return the name of an entry, which it keeps when another replica takes it over."""
+    return os.path.basename(entry)  # noqa: PTH119 - a name
+
+
 def segments(folder: Path) -> list[str]:
     """Return the paths of the complete pieces of the transaction log, oldest first."""
     return sorted(e for e in _files(folder) if e.endswith(SEGMENT))

@@ -1,4 +1,4 @@
-"""Finds the studies being received: those with durable objects that are not announced yet."""
+"""Finds the durable objects that are not announced yet, and their studies."""
 
 import os
 from pathlib import Path
@@ -15,15 +15,16 @@ MAX_OBJECTS: Final = 2_000
 
 def unannounced_studies(root: Path) -> frozenset[str] | None:
     """Return the studies of all unannounced objects; None when there are too many objects."""
-    found = _entries(root / layout.SPOOL)
+    found = unannounced_entries(root)
     if len(found) > MAX_OBJECTS:
         return None
     return frozenset(study for entry in found if (study := _study_of(entry)))
 
 
-def _entries(folder: Path) -> list[str]:
+def unannounced_entries(root: Path) -> list[str]:
+    """Return the paths of the spool entries of all replicas."""
     try:
-        replicas = [path for path in folder.iterdir() if path.is_dir()]
+        replicas = [path for path in (root / layout.SPOOL).iterdir() if path.is_dir()]
     except FileNotFoundError:
         return []
     return [entry for replica in replicas for entry in spool.entries(replica)]

@@ -84,7 +84,8 @@ LAST_RECEIVED: Final = text(
 )
 
 COLUMNS: Final = (
-    "sequence, kind, occurred_at, study_instance_uid, series_instance_uid, sop_instance_uid"
+    "sequence, kind, occurred_at, study_instance_uid, series_instance_uid, sop_instance_uid,"
+    " reason, new_instance_count"
 )
 CHANGES: Final = text(
     f"SELECT {COLUMNS} FROM changes WHERE sequence < :before"  # noqa: S608 - our own words

@@ -22,14 +22,16 @@ LOOPBACK_READS: Final = text(
 )
 ADD: Final = text(
     "INSERT INTO allowed_ae_titles (ae_title, description, expected_ip, rights,"
-    " move_destinations, certificates, active) VALUES (:ae_title, :description, :expected_ip,"
-    " :rights, :move_destinations, :certificates, :active)"
+    " move_destinations, certificates, settle_time_seconds, active)"
+    " VALUES (:ae_title, :description, :expected_ip, :rights, :move_destinations,"
+    " :certificates, :settle_time_seconds, :active)"
     " ON CONFLICT (ae_title) DO NOTHING RETURNING id"
 )
 REPLACE: Final = text(
     "UPDATE allowed_ae_titles SET ae_title = :ae_title, description = :description,"
     " expected_ip = :expected_ip, rights = :rights, move_destinations = :move_destinations,"
-    " certificates = :certificates, active = :active, updated_at = now() WHERE id = :id"
+    " certificates = :certificates, settle_time_seconds = :settle_time_seconds,"
+    " active = :active, updated_at = now() WHERE id = :id"
 )
 HOLD: Final = text("SELECT id FROM allowed_ae_titles WHERE id = :id FOR UPDATE")
 TAKEN: Final = text(

@@ -48,6 +48,7 @@ SELDOM_CHANGED: Final = frozenset(
         "services.auto_start",
         "query_retrieve.parallel_sub_associations",
         "query_retrieve.stable_after_seconds",
+        "query_retrieve.settle_time_seconds",
         "logging.connection_attempts",
         "logging.received_files",
         "logging.performance_metrics",

@@ -79,6 +79,11 @@ class AllowedAeTitleSettings(Request):
         description="names (common or alternative) or SHA-256 fingerprints of certificates; it is"
         " refused unless it shows one of them over TLS; empty: none is needed",
     )
+    settle_time_seconds: Annotated[int, Field(strict=True, ge=0, le=3600)] | None = Field(
+        default=None,
+        description="time from the end of its associations until the series that they brought are"
+        " complete, seconds; empty: as configured",
+    )
     active: StrictBool = Field(
         default=True, description="off: as if it were not on the list, but not forgotten"
     )
@@ -94,6 +99,7 @@ class AllowedAeTitle(Answer):
     rights: list[str] = Field(examples=[["echo", "store"]])
     move_destinations: list[str]
     certificates: list[str]
+    settle_time_seconds: int | None
     active: bool
     created_at: datetime
     updated_at: datetime

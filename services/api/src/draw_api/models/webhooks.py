@@ -100,6 +100,13 @@ class Change(Answer):
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
+    reason: str = Field(
+        description="why a series or study is complete: `association_ended`, `quiet` or `proved`",
+        examples=["association_ended"],
+    )
+    new_instance_count: int | None = Field(
+        description="objects of it that have come since it was complete the last time"
+    )
 
 
 class Changes(Answer):

@@ -235,6 +235,7 @@ def _settings_to_allow(
         rights=(*known_rights(known.rights), *peer.rights),
         move_destinations=destinations,
         certificates=tuple(known.certificates),
+        settle_time_seconds=known.settle_time_seconds,
     )
 
 

@@ -166,6 +166,7 @@ class PostgresIndexTransaction(IndexTransaction):
         known |= self._write_conflicts(changes, written)
         self._count_days(changes, known)
         self._execute(sql.NOTE_ARRIVALS, uids=changes.came)
+        self._account(changes.brought)
         self._append_changes(changes)
         # A version that was set aside before it became current may have two files.
         copies = [LeftFile(path, uid, study, digest) for uid, digest, study, path in settled]
@@ -260,10 +261,22 @@ class PostgresIndexTransaction(IndexTransaction):
             return
         reopened = {ids[Level.SERIES, uid] for uid in changes.reopened}
         reopened_studies = {ids[Level.STUDY, changes.study_of[uid]] for uid in changes.reopened}
-        self._execute(sql.COUNT_SERIES, ids=sorted(series), reopened=sorted(reopened))
+        fresh = Counter(ids[Level.SERIES, a.stored.series_instance_uid] for a in changes.received)
+        self._execute(
+            sql.COUNT_SERIES, ids=sorted(series), reopened=sorted(reopened), **_numbers(fresh)
+        )
         if left:
             self._execute(sql.DROP_EMPTY_SERIES, ids=sorted(_column(left, "series")))
-        self._execute(sql.COUNT_STUDIES, ids=sorted(studies), reopened=sorted(reopened_studies))
+        fresh_studies = Counter(
+            ids[Level.STUDY, changes.study_of[a.stored.series_instance_uid]]
+            for a in changes.received
+        )
+        self._execute(
+            sql.COUNT_STUDIES,
+            ids=sorted(studies),
+            reopened=sorted(reopened_studies),
+            **_numbers(fresh_studies),
+        )
         if left:
             self._execute(sql.DROP_EMPTY_STUDIES, ids=sorted(_column(left, "study")))
         self._execute(sql.COUNT_PATIENTS, ids=sorted(patients))
@@ -326,6 +339,18 @@ class PostgresIndexTransaction(IndexTransaction):
             rows = [{"day": d, "objects": n, "size_bytes": size[d]} for d, n in objects.items()]
             self._write(sql.COUNT_DAYS, rows)
 
+    def _account(self, brought: Sequence[AnnouncedObject]) -> None:
+        """Account for the objects of associations; the series that take them are open by now."""
+        known = [stored for stored in brought if stored.association_id]
+        if known:
+            self._execute(
+                sql.NOTE_ASSOCIATIONS,
+                associations=[stored.association_id for stored in known],
+                titles=[stored.calling_ae for stored in known],
+                series=[stored.series_instance_uid for stored in known],
+                ordinals=[stored.association_ordinal for stored in known],
+            )
+
     def _append_changes(self, changes: IndexChanges) -> None:
         stored = (arrival.stored for arrival in changes.received)
         self._append(
@@ -359,6 +384,10 @@ class PostgresIndexTransaction(IndexTransaction):
                 series=list(series),
                 uids=list(uids),
             )
+
+
+def _numbers(fresh: Mapping[int, int]) -> dict[str, list[int]]:
+    return {"fresh": list(fresh), "numbers": list(fresh.values())}
 
 
 def _tuples(result: CursorResult[Any]) -> list[Any]:

@@ -132,6 +132,9 @@ COUNT_SERIES: Final = text(
     UPDATE series r SET instance_count = c.instances, size_bytes = c.bytes,
         sop_classes = c.classes, persons = coalesce(c.persons, '{}'),
         last_received_at = c.latest, updated_at = now(),
+        new_instance_count = r.new_instance_count + coalesce((SELECT n.number FROM
+            unnest(CAST(:fresh AS bigint[]), CAST(:numbers AS int[])) AS n (id, number)
+            WHERE n.id = r.id), 0),
         stable_at = CASE WHEN r.id = ANY(:reopened) THEN NULL ELSE r.stable_at END
     FROM (SELECT series_pk, count(*) AS instances, sum(size_bytes) AS bytes,
             array_agg(DISTINCT sop_class_uid ORDER BY sop_class_uid) AS classes,
@@ -153,6 +156,9 @@ COUNT_STUDIES: Final = text(
         persons = coalesce((SELECT (array_agg(DISTINCT k.said ORDER BY k.said))[1:500]
             FROM series r, unnest(r.persons) AS k (said) WHERE r.study_pk = s.id), s.persons),
         updated_at = now(),
+        new_instance_count = s.new_instance_count + coalesce((SELECT n.number FROM
+            unnest(CAST(:fresh AS bigint[]), CAST(:numbers AS int[])) AS n (id, number)
+            WHERE n.id = s.id), 0),
         stable_at = CASE WHEN s.id = ANY(:reopened) THEN NULL ELSE s.stable_at END
     FROM (SELECT study_pk, count(*) AS series, sum(instance_count) AS instances,
             sum(size_bytes) AS bytes, max(last_received_at) AS latest,
@@ -309,6 +315,27 @@ NOTE_ARRIVALS: Final = text(
         ORDER BY id FOR UPDATE)
     """
 )
+
+NOTE_ASSOCIATIONS: Final = text(
+    """
+    WITH came AS (
+        SELECT * FROM unnest(CAST(:associations AS text[]), CAST(:titles AS text[]),
+            CAST(:series AS text[]), CAST(:ordinals AS int[])) AS k (id, title, series, ordinal)),
+    accounted AS (
+        INSERT INTO association_arrivals AS a (association_id, calling_ae, ordinals)
+        SELECT id, max(title),
+            coalesce(range_agg(int4range(ordinal, ordinal, '[]'))
+                FILTER (WHERE ordinal IS NOT NULL), '{}')
+        FROM came GROUP BY id ORDER BY id
+        ON CONFLICT (association_id) DO UPDATE
+            SET ordinals = a.ordinals + EXCLUDED.ordinals, updated_at = now())
+    INSERT INTO series_arrivals (series_pk, association_id)
+    SELECT DISTINCT r.id, c.id FROM came c
+    JOIN series r ON r.series_instance_uid = c.series AND r.stable_at IS NULL
+    ON CONFLICT DO NOTHING
+    """
+)
+"""Accounts for the objects that associations brought, and for the series they brought them to."""
 
 APPEND_CHANGES: Final = text(
     """

@@ -1,93 +1,223 @@
-"""Finds and closes series and studies that receive nothing more."""
+"""Finds and closes series and studies that are complete."""
 
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Connection, TextClause, text
 from typing_extensions import override
 
-from draw_indexer.models import ClosedEntity
+from draw_indexer.models import ClosedEntity, EndedSeries
 from draw_indexer.ports.stability import StabilityRepository
+from draw_shared.contracts.instance import CompletionReason
 from draw_shared.db.feed import SERIES_STABLE, STUDY_STABLE, take_turn
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 
 MAX_CLOSED_AT_ONCE: Final = 500
+KEPT_HOURS: Final = 3
+"""How long the end of an association waits for late objects; settle times are shorter."""
+FORGOTTEN_AT_ONCE: Final = 10_000
 
 # Objects may be indexed long after their reception, so both times must be quiet.
 QUIET: Final = (
-    "stable_at IS NULL AND last_received_at < now() - make_interval(secs => :seconds)"
-    " AND updated_at < now() - make_interval(secs => :seconds)"
+    "stable_at IS NULL AND last_received_at < now() - make_interval(secs => :quiet)"
+    " AND updated_at < now() - make_interval(secs => :quiet)"
 )
-ANY_QUIET: Final = text(
+# Objects of an association count once the index has dealt with all that it stored. Associations
+# whose objects carry no ordinal have no known end: only a proof completes what they bring.
+ENDED: Final = """
+    SELECT r.id, r.series_instance_uid, r.last_received_at,
+        g.released AND g.settles_at <= now() AS settled, coalesce(p.proved, false) AS proved
+    FROM series r
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(bool_and(b.ordinals = '{}'
+                OR coalesce(b.ordinals @> int4multirange(int4range(1, e.objects, '[]')), false)
+                ), true) AS arrived,
+            coalesce(bool_and(b.ordinals <> '{}' AND coalesce(e.released, false)), false)
+                AS released,
+            max(e.ended_at + make_interval(secs => coalesce(t.settle_time_seconds, :settle)))
+                AS settles_at
+        FROM series_arrivals a
+        JOIN association_arrivals b ON b.association_id = a.association_id
+        LEFT JOIN association_ends e ON e.association_id = a.association_id
+        LEFT JOIN allowed_ae_titles t ON t.ae_title = b.calling_ae
+        WHERE a.series_pk = r.id) g
+    LEFT JOIN LATERAL (
+        SELECT true AS proved FROM proved_arrivals
+        WHERE uid = r.series_instance_uid AND proved_at >= r.updated_at) p ON true
+    WHERE r.stable_at IS NULL AND g.arrived AND (g.released OR p.proved)
+"""
+FIND_ENDED: Final = text(
+    f"SELECT id, series_instance_uid, settled OR proved AS settled FROM ({ENDED}) k"  # noqa: S608
+    " ORDER BY last_received_at LIMIT :most"
+)
+PROVED_STUDIES: Final = """
+    SELECT s.id FROM studies s JOIN proved_arrivals p ON p.uid = s.study_instance_uid
+    WHERE s.stable_at IS NULL AND p.proved_at >= s.updated_at
+        AND NOT EXISTS (SELECT FROM series r WHERE r.study_pk = s.id AND r.stable_at IS NULL)
+"""
+ANY_COMPLETE: Final = text(
     f"SELECT EXISTS (SELECT FROM series WHERE {QUIET})"  # noqa: S608 - constants
-    f" OR EXISTS (SELECT FROM studies WHERE {QUIET})"
+    f" OR EXISTS (SELECT FROM studies WHERE {QUIET}) OR EXISTS ({PROVED_STUDIES})"
 )
-
-
-def _close(statement: str) -> TextClause:
-    return text(statement.replace("QUIET", QUIET))
-
-
-CLOSE_SERIES: Final = _close(
-    """
-    WITH quiet AS (SELECT id FROM series WHERE QUIET ORDER BY last_received_at LIMIT :most),
-    closed AS (UPDATE series r SET stable_at = now() FROM quiet q WHERE r.id = q.id
-        RETURNING r.study_pk, r.series_instance_uid, r.instance_count)
-    SELECT s.study_instance_uid, c.series_instance_uid, 1 AS series,
-        c.instance_count AS instances
-    FROM closed c JOIN studies s ON s.id = c.study_pk ORDER BY 1, 2
-    """
+CLOSE_SERIES: Final = text(
+    f"""
+    WITH ended AS (
+        SELECT id, CASE WHEN settled THEN CAST(:ended_reason AS text) ELSE :proved END AS reason
+        FROM ({ENDED} AND r.id = ANY(:ended)) k WHERE settled OR proved),
+    quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason FROM series
+        WHERE {QUIET} ORDER BY last_received_at LIMIT :most),
+    complete AS (SELECT * FROM ended UNION ALL
+        SELECT * FROM quiet WHERE id NOT IN (SELECT id FROM ended)),
+    before AS (SELECT c.*, r.new_instance_count FROM complete c JOIN series r ON r.id = c.id),
+    closed AS (UPDATE series r SET stable_at = now(), new_instance_count = 0
+        FROM before b WHERE r.id = b.id
+        RETURNING r.id, r.study_pk, r.series_instance_uid, r.instance_count,
+            b.new_instance_count, b.reason)
+    SELECT c.id, s.study_instance_uid, c.series_instance_uid, 1 AS series,
+        c.instance_count AS instances, c.new_instance_count AS new_instances, c.reason
+    FROM closed c JOIN studies s ON s.id = c.study_pk ORDER BY 2, 3
+    """  # noqa: S608 - constants
 )
-CLOSE_STUDIES: Final = _close(
-    """
-    WITH quiet AS (SELECT id FROM studies WHERE QUIET ORDER BY last_received_at LIMIT :most),
-    closed AS (UPDATE studies s SET stable_at = now() FROM quiet q WHERE s.id = q.id
-        RETURNING s.study_instance_uid, s.series_count, s.instance_count)
-    SELECT study_instance_uid, '' AS series_instance_uid, series_count AS series,
-        instance_count AS instances
-    FROM closed ORDER BY 1
-    """
+CLOSE_STUDIES: Final = text(
+    f"""
+    WITH proved AS (SELECT id, CAST(:proved AS text) AS reason FROM ({PROVED_STUDIES}) k),
+    quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason FROM studies
+        WHERE {QUIET} ORDER BY last_received_at LIMIT :most),
+    complete AS (SELECT * FROM proved UNION ALL
+        SELECT * FROM quiet WHERE id NOT IN (SELECT id FROM proved)),
+    before AS (SELECT c.*, s.new_instance_count FROM complete c JOIN studies s ON s.id = c.id),
+    closed AS (UPDATE studies s SET stable_at = now(), new_instance_count = 0
+        FROM before b WHERE s.id = b.id
+        RETURNING s.id, s.study_instance_uid, s.series_count, s.instance_count,
+            b.new_instance_count, b.reason)
+    SELECT id, study_instance_uid, '' AS series_instance_uid, series_count AS series,
+        instance_count AS instances, new_instance_count AS new_instances, reason
+    FROM closed ORDER BY 2
+    """  # noqa: S608 - constants
 )
 APPEND_CHANGES: Final = text(
     """
-    INSERT INTO changes (kind, study_instance_uid, series_instance_uid)
-    SELECT CAST(:kind AS text), study, series FROM unnest(CAST(:studies AS text[]),
-        CAST(:series AS text[])) WITH ORDINALITY AS k (study, series, place) ORDER BY place
+    INSERT INTO changes (kind, study_instance_uid, series_instance_uid, reason,
+        new_instance_count)
+    SELECT CAST(:kind AS text), study, series, reason, number FROM unnest(
+        CAST(:studies AS text[]), CAST(:series AS text[]), CAST(:reasons AS text[]),
+        CAST(:numbers AS int[])) WITH ORDINALITY AS k (study, series, reason, number, place)
+    ORDER BY place
     """
+)
+TAKE_ARRIVALS: Final = text(
+    "DELETE FROM series_arrivals WHERE series_pk = ANY(:ids) RETURNING association_id"
+)
+# One that has not ended, or whose objects are not all indexed, goes on with what is counted.
+FORGET_ASSOCIATIONS: Final = text(
+    """
+    WITH done AS (
+        DELETE FROM association_arrivals b USING association_ends e
+        WHERE b.association_id = ANY(:associations) AND e.association_id = b.association_id
+            AND b.ordinals @> int4multirange(int4range(1, e.objects, '[]'))
+            AND NOT EXISTS (SELECT FROM series_arrivals a
+                WHERE a.association_id = b.association_id)
+        RETURNING b.association_id)
+    DELETE FROM association_ends e USING done d WHERE e.association_id = d.association_id
+    """
+)
+FORGET_PROOFS: Final = text("DELETE FROM proved_arrivals WHERE uid = ANY(:uids)")
+
+
+def _forget(table: str, key: str, moment: str) -> TextClause:
+    return text(
+        f"DELETE FROM {table} WHERE {key} = ANY(ARRAY(SELECT {key} FROM {table}"  # noqa: S608
+        f" WHERE {moment} < now() - make_interval(hours => :hours)"
+        f" ORDER BY {moment} LIMIT :most))"
+    )
+
+
+FORGET_OLD: Final = (
+    _forget("association_arrivals", "association_id", "updated_at"),
+    _forget("association_ends", "association_id", "ended_at"),
+    _forget("proved_arrivals", "uid", "proved_at"),
 )
 
 
 class PostgresStabilityRepository(StabilityRepository):
-    """Closes quiet series and studies in PostgreSQL."""
+    """Closes complete series and studies in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @override
-    def close_quiet(self, seconds: float) -> tuple[list[ClosedEntity], list[ClosedEntity]]:
+    def find_ended(self, settle_seconds: float) -> Sequence[EndedSeries]:
+        values = {"settle": settle_seconds, "most": MAX_CLOSED_AT_ONCE}
+        with self._database.session() as session:
+            require_served_schema(session)
+            found = session.connection().execute(FIND_ENDED, values)
+            return [EndedSeries(*row) for row in found]
+
+    @override
+    def close(
+        self, quiet_seconds: float, settle_seconds: float, ended: Collection[int]
+    ) -> tuple[list[ClosedEntity], list[ClosedEntity]]:
+        values = {
+            "quiet": quiet_seconds,
+            "settle": settle_seconds,
+            "ended": list(ended),
+            "most": MAX_CLOSED_AT_ONCE,
+            "ended_reason": str(CompletionReason.ASSOCIATION_ENDED),
+            "quiet_reason": str(CompletionReason.QUIET),
+            "proved": str(CompletionReason.PROVED),
+        }
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()
-            if not connection.execute(ANY_QUIET, {"seconds": seconds}).scalar():
+            if not ended and not connection.execute(ANY_COMPLETE, values).scalar():
                 return [], []
             take_turn(connection)
-
-            def closed(statement: TextClause, kind: str) -> list[ClosedEntity]:
-                values: dict[str, Any] = {"seconds": seconds, "most": MAX_CLOSED_AT_ONCE}
-                rows = connection.execute(statement, values).mappings()
-                found = [ClosedEntity(**row) for row in rows]
-                if found:
-                    connection.execute(
-                        APPEND_CHANGES,
-                        {
-                            "kind": kind,
-                            "studies": [c.study_instance_uid for c in found],
-                            "series": [c.series_instance_uid for c in found],
-                        },
-                    )
-                return found
-
-            series = closed(CLOSE_SERIES, SERIES_STABLE)
-            studies = closed(CLOSE_STUDIES, STUDY_STABLE)
+            series, ids = _close(connection, CLOSE_SERIES, SERIES_STABLE, values)
+            if ids:
+                found = connection.execute(TAKE_ARRIVALS, {"ids": ids}).scalars()
+                associations = {"associations": sorted(set(found))}
+                connection.execute(FORGET_ASSOCIATIONS, associations)
+            studies, _ = _close(connection, CLOSE_STUDIES, STUDY_STABLE, values)
+            proved = [
+                one.series_instance_uid or one.study_instance_uid for one in (*series, *studies)
+            ]
+            connection.execute(FORGET_PROOFS, {"uids": proved})
             session.commit()
         return series, studies
+
+    def forget_old(self) -> None:
+        """Delete what late objects and proofs no longer need."""
+        values = {"hours": KEPT_HOURS, "most": FORGOTTEN_AT_ONCE}
+        for statement in FORGET_OLD:
+            while self._forget_some(statement, values) == FORGOTTEN_AT_ONCE:
+                pass
+
+    def _forget_some(self, statement: TextClause, values: dict[str, Any]) -> int:
+        with self._database.session() as session:
+            require_served_schema(session)
+            forgotten = session.connection().execute(statement, values).rowcount
+            session.commit()
+        return forgotten
+
+
+def _close(
+    connection: Connection, statement: TextClause, kind: str, values: dict[str, Any]
+) -> tuple[list[ClosedEntity], list[int]]:
+    """Close entities, write them into the feed, and return them with their ids."""
+    rows = [dict(row) for row in connection.execute(statement, values).mappings()]
+    ids = [row.pop("id") for row in rows]
+    found = [ClosedEntity(**row | {"reason": CompletionReason(row["reason"])}) for row in rows]
+    if found:
+        connection.execute(
+            APPEND_CHANGES,
+            {
+                "kind": kind,
+                "studies": [c.study_instance_uid for c in found],
+                "series": [c.series_instance_uid for c in found],
+                "reasons": [str(c.reason) for c in found],
+                "numbers": [c.new_instances for c in found],
+            },
+        )
+    return found, ids

@@ -7,11 +7,18 @@ from datetime import UTC, date, datetime
 from typing import Final, Self
 
 import structlog
+from sqlalchemy import Connection, text
 
 from draw_indexer.adapters.index_queries import translate_refusals
 from draw_indexer.metrics import IndexerMetrics
 from draw_indexer.settings import IndexerSettings
-from draw_shared.contracts.transaction import CUT, FINDINGS, TransactionRecord
+from draw_shared.contracts.transaction import (
+    CUT,
+    FINDINGS,
+    TransactionKind,
+    TransactionOutcome,
+    TransactionRecord,
+)
 from draw_shared.db import deletion, partitions, store_statistics, transaction_chain
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.seals import Keyring, NotSealed
@@ -22,6 +29,18 @@ from draw_shared.storage.sealed_head import SealedHead, SealedHeadFile
 log = structlog.get_logger()
 
 MONTHS_AHEAD: Final = 3
+TRUSTED_SECONDS: Final = 10.0
+"""How much earlier than its line arrives an association may have ended: clocks differ."""
+NOTE_ENDS: Final = text(
+    """
+    INSERT INTO association_ends (association_id, released, objects, ended_at)
+    SELECT id, released, objects,
+        greatest(least(ended, now()), now() - make_interval(secs => :trusted))
+    FROM unnest(CAST(:ids AS text[]), CAST(:released AS boolean[]), CAST(:objects AS int[]),
+        CAST(:ended AS timestamptz[])) AS k (id, released, objects, ended)
+    ORDER BY id ON CONFLICT DO NOTHING
+    """
+)
 
 
 class PostgresTransactionChain:
@@ -51,6 +70,7 @@ class PostgresTransactionChain:
         with translate_refusals(), self._database.session() as session:
             require_served_schema(session)
             head = transaction_chain.append(session.connection(), document, sealing)
+            _note_ends(session.connection(), records)
             session.commit()
         if head is None:
             return 0
@@ -141,6 +161,22 @@ class PostgresTransactionChain:
     def _record_head(self, head: Head) -> None:
         if self._seals is not None:
             self._seals.record_head(head)
+
+
+def _note_ends(connection: Connection, records: Sequence[TransactionRecord]) -> None:
+    """Record which associations that stored objects have ended."""
+    ends = [r for r in records if r.kind is TransactionKind.ASSOCIATION and r.objects]
+    if ends:
+        connection.execute(
+            NOTE_ENDS,
+            {
+                "ids": [end.association_id for end in ends],
+                "released": [end.outcome is TransactionOutcome.SUCCESS for end in ends],
+                "objects": [end.objects for end in ends],
+                "ended": [end.occurred_at for end in ends],
+                "trusted": TRUSTED_SECONDS,
+            },
+        )
 
 
 class Seals:

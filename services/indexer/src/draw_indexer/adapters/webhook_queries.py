@@ -43,7 +43,9 @@ FAN_OUT: Final = text(
                     'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                 'study_instance_uid', nullif(c.study_instance_uid, ''),
                 'series_instance_uid', nullif(c.series_instance_uid, ''),
-                'sop_instance_uid', nullif(c.sop_instance_uid, ''))::text, 'pending'
+                'sop_instance_uid', nullif(c.sop_instance_uid, ''),
+                'reason', nullif(c.reason, ''),
+                'new_instance_count', c.new_instance_count)::text, 'pending'
         FROM read c JOIN listening w ON c.kind = ANY(w.kinds) AND w.since_sequence < c.sequence
         ORDER BY c.sequence, w.id
         ON CONFLICT DO NOTHING)

@@ -291,6 +291,7 @@ def read_announcement(body: bytes, opened: Callable[[InstanceStoredV2], str]) ->
         received_at=event.occurred_at.astimezone(UTC),
         event_id=str(event.event_id),
         association_id=event.association_id,
+        association_ordinal=event.association_ordinal,
         calling_ae=event.calling_ae,
         peer_address=event.peer_address,
         move_originator_ae=event.move_originator_ae or "",

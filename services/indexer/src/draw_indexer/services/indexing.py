@@ -78,6 +78,11 @@ class _Batch:
         self._changes = IndexChanges(
             sorted({a.stored.sop_instance_uid for a in arrivals}), versions.latest
         )
+        self._changes.brought = [
+            arrival.stored
+            for arrival in (*arrivals, *self._departed.deleted)
+            if not arrival.stored.reread
+        ]
         self._size = len(arrivals)
         self._verdicts = self._judge(arrivals)
         self._describing = [a for v in self._verdicts for a in v.describing]

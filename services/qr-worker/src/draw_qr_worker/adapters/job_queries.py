@@ -21,7 +21,15 @@ from draw_qr_worker.adapters.node_queries import (
     lower_concurrency,
     read_nodes,
 )
-from draw_qr_worker.models import TESTS, ClaimedJob, JobOutcome, Lease, LostLease, RemoteNode
+from draw_qr_worker.models import (
+    TESTS,
+    ClaimedJob,
+    JobOutcome,
+    JobState,
+    Lease,
+    LostLease,
+    RemoteNode,
+)
 from draw_qr_worker.ports.jobs import JobQueue
 from draw_shared.db.session import Database
 from draw_shared.wording import message
@@ -90,6 +98,22 @@ FINISH: Final = text(
     UPDATE jobs SET state = :state, result = CAST(:result AS jsonb), error = :error,
         finished_at = now(), lease_owner = '', lease_until = NULL
     WHERE id = :job_id
+    """
+)
+# An image-level retrieve says nothing about the rest of its series, and neither does a
+# series-level one about the rest of its study.
+PROVE: Final = text(
+    """
+    INSERT INTO proved_arrivals (uid, job_id)
+    SELECT DISTINCT k.uid, j.id
+    FROM jobs j JOIN retrieve_items i ON i.job_id = j.id AND i.arrives_here
+    CROSS JOIN LATERAL (VALUES (i.series_instance_uid), (CASE
+        WHEN coalesce(j.parameters->>'series_instance_uid', '') = ''
+        THEN i.study_instance_uid ELSE '' END)) AS k (uid)
+    WHERE j.id = :job_id AND j.kind = 'retrieve' AND j.state = 'complete' AND k.uid <> ''
+        AND coalesce(j.parameters->'sop_instance_uids', '[]') = '[]'
+    ORDER BY k.uid
+    ON CONFLICT (uid) DO UPDATE SET job_id = EXCLUDED.job_id, proved_at = now()
     """
 )
 RETRY: Final = text(
@@ -381,6 +405,8 @@ class PostgresJobQueue(JobQueue):
             connection.execute(statement, {"job_id": lease.job_id, **values})
             if ended:
                 _end_attempt(connection, lease, ended, error)
+                if ended == JobState.COMPLETE:
+                    connection.execute(PROVE, {"job_id": lease.job_id})
                 connection.execute(CONCLUDE_BATCH, {"job_id": lease.job_id})
             session.commit()
 

@@ -97,6 +97,7 @@ class AcceptorAssociation:
         self._cancelled: set[int] = set()
         self._aborted = False
         self._in_hand = False
+        self._stored = 0
         self._reader = MessageReader(
             wire,
             dimse_seconds=limits.dimse_timeout_seconds,
@@ -292,10 +293,12 @@ class AcceptorAssociation:
             context,
             command.text(CommandElement.MOVE_ORIGINATOR_AE),
             originator if originator >= 0 else None,
+            ordinal=self._stored + 1,
         )
         if not command.has_data_set:
             raise ProtocolViolation(wording.message("C-STORE without data set"))
         status, comment = self._store(request)
+        self._stored += status == DimseStatus.SUCCESS
         self._respond(context, message.response(command, Operation.C_STORE, status, comment))
 
     def _store(self, request: StoreRequest) -> tuple[int, str]:

@@ -96,6 +96,12 @@ class StoreRequest(NamedTuple):
     context: PresentationContext
     move_originator_ae: str = ""
     move_originator_message_id: int | None = None
+    ordinal: int | None = None
+    """Place of the object among those stored by its association, from 1; None: not counted.
+
+    A refused object leaves its place to the next one, so the association has stored as many
+    objects as the last place says.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _chosen(problem: FieldProblem, typed: Mapping[str, Any]) -> FieldProblem:
 
 def _convert(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - whatever a form has
     if isinstance(value, str) and schema.get("type") == "integer":
+        if not value.strip() and schema.get("default", "") is None:
+            return None
         number = whole_number(value)
         return value if number is None else number
     if isinstance(value, list) and schema.get("type") == "array":

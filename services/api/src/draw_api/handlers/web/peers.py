@@ -63,8 +63,10 @@ SIMPLE_FIELDS: Final = (
     "expected_ip",
     "move_destinations",
     "certificates",
+    "settle_time_seconds",
     "active",
 )
+LABELS: Final = {"settle_time_seconds": N_("Settle time (s)")}
 SERVICES: Final[Mapping[Right, str]] = {
     Right.ECHO: N_("verify the connection (C-ECHO)"),
     Right.STORE: N_("send images (C-STORE)"),
@@ -300,7 +302,7 @@ def _form(
     opened: str = "",
 ) -> AeTitleView:
     problems: tuple[FieldProblem, ...] = error.problems if isinstance(error, Invalid) else ()
-    fields = fields_of(AllowedAeTitleSettings, values, problems, only=SIMPLE_FIELDS)
+    fields = fields_of(AllowedAeTitleSettings, values, problems, only=SIMPLE_FIELDS, labels=LABELS)
     return AeTitleView(
         fields,
         frozenset(str(right) for right in _texts(values["rights"])),

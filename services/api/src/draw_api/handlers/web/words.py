@@ -4,7 +4,6 @@ import re
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from babel.dates import format_date
 from babel.numbers import format_decimal
 from markupsafe import Markup, escape
 
@@ -137,11 +136,6 @@ def day(value: date | None) -> str:
     return value.strftime(DAY_FORMATS.get(spoken_language(), "%Y-%m-%d"))
 
 
-def month(value: date) -> str:
-    """Return the short name of a month in the visitor's language."""
-    return format_date(value, "LLL", locale=spoken_locale())
-
-
 def dicom_day(value: object) -> str:
     """Return a date in DICOM's form (PS3.5 6.2) as `day`; any other text stays as it is."""
     text = str(value or "")
@@ -267,7 +261,6 @@ WORDS: Final = {
 
 FILTERS: Final = {
     "size": size,
-    "month": month,
     "count": count,
     "counted": counted,
     "duration": duration,

@@ -1,0 +1,101 @@
+"""Finds the objects on the storage volume that the index does not know yet.
+
+An object moves from the spool into a record of announcements, and from there into the index. It is
+looked for in that order, so none is missed on its way. Concurrency: belongs to one thread.
+"""
+
+import re
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from typing_extensions import override
+
+from draw_indexer.adapters.announced_objects import PostgresAnnouncedObjectLookup
+from draw_indexer.ports.stability import VolumeWatch
+from draw_shared.contracts.instance import InstanceStoredV1
+from draw_shared.db.session import Database
+from draw_shared.storage import spool
+from draw_shared.storage.announced import AnnouncedRecords
+from draw_shared.storage.unannounced import unannounced_entries
+
+MAX_RECORDS: Final = 1_000
+"""More records mean that the indexers are far behind."""
+MAX_ENTRIES: Final = 20_000
+"""More spool entries mean that the broker is away; nothing is announced then anyway."""
+MAX_SNAPSHOTS: Final = 100
+SERIES: Final = re.compile(rb'"series_instance_uid":"([0-9.]+)"')
+
+
+class StorageVolumeWatch(VolumeWatch):
+    """The spool folders and the records of announcements of one storage volume.
+
+    Args:
+        recently_indexed: whether this process remembers to have indexed these announcements; it
+            saves asking the index.
+    """
+
+    def __init__(
+        self, root: Path, database: Database, recently_indexed: Callable[[Sequence[bytes]], bool]
+    ) -> None:
+        self._root = root
+        self._database = database
+        self._recently_indexed = recently_indexed
+        self._records = AnnouncedRecords(root)
+        self._snapshots: list[tuple[float, set[str]]] = []
+        """When the spool was looked at, and which of its entries have been there ever since."""
+        self._announced_until = float("-inf")
+        self._series_of: dict[str, frozenset[bytes]] = {}
+        """The series in each record; records never change."""
+
+    @override
+    def look(self) -> None:
+        now = time.monotonic()
+        entries = unannounced_entries(self._root)
+        if len(entries) > MAX_ENTRIES:
+            return
+        names = {spool.entry_name(entry) for entry in entries}
+        left = []
+        for moment, waiting in (*self._snapshots, (now, names)):
+            if still := waiting & names:
+                left.append((moment, still))
+            else:
+                self._announced_until = max(self._announced_until, moment)
+        self._snapshots = left[-MAX_SNAPSHOTS:]
+
+    @override
+    def announced_since(self, moment: float) -> bool:
+        return self._announced_until >= moment
+
+    @override
+    def find_unindexed(self, series: Collection[str]) -> Collection[str] | None:
+        names = self._records.names(MAX_RECORDS + 1)
+        if len(names) > MAX_RECORDS:
+            return None
+        self._series_of = {name: self._read_series(name) for name in names}
+        wanted = {uid.encode() for uid in series}
+        lines = [
+            line
+            for name in names
+            if not wanted.isdisjoint(self._series_of[name])
+            for line in self._records.lines(name)
+            if (found := SERIES.search(line)) and found[1] in wanted
+        ]
+        unknown = [line for line in lines if not self._recently_indexed([line])]
+        return self._missing_series([InstanceStoredV1.from_bytes(line) for line in unknown])
+
+    def _read_series(self, name: str) -> frozenset[bytes]:
+        known: Mapping[str, frozenset[bytes]] = self._series_of
+        if name in known:
+            return known[name]
+        return frozenset(
+            found[1] for line in self._records.lines(name) if (found := SERIES.search(line))
+        )
+
+    def _missing_series(self, objects: list[InstanceStoredV1]) -> set[str]:
+        if not objects:
+            return set()
+        with self._database.session() as session:
+            lookup = PostgresAnnouncedObjectLookup(session.connection())
+            return {one.series_instance_uid for one in lookup.missing(objects)}
