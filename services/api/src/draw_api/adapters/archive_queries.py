@@ -68,7 +68,7 @@ I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3
 
 WINDOW: Final = 2000
 """How many rows of a list are read before its criteria are looked up in indexes."""
-MAX_COUNTED: Final = 20_000
+MAX_COUNTED: Final = 50_000
 """How many rows of a list are looked up in indexes, counted and sorted."""
 KEPT_MOMENT: Final = re.compile(r"([0-9-]{10} [0-9:]{8})(\.[0-9]{0,6})?", re.ASCII)
 KEPT_ROWS: Final = 4
