@@ -195,6 +195,6 @@ def test_the_pages_fit_and_have_no_finding(browser, running_suite, first, size, 
         paths += [f"/nodes/{node['id']}", f"/devices/connect?step=test&node={node['id']}"]
     for path in paths:
         window.page.goto(path)
-        assert window.overflow() == 0, path
+        assert window.misfits() == [], path
         assert window.all_issues() == [], path
     window.close()

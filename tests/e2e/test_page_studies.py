@@ -333,6 +333,6 @@ def test_nothing_is_wider_than_a_phone(browser, api, scheme):
         "/patients?sort=patient&order=desc", "/patients/3", "/studies/1.2.3",
     ):  # fmt: skip
         visitor.page.goto(path)
-        assert visitor.overflow() == 0, path
+        assert visitor.misfits() == [], path
         assert visitor.all_issues() == [], path
     visitor.close()

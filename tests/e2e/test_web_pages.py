@@ -995,8 +995,7 @@ def test_every_page_fits_and_has_no_serious_issue(
         assert answer.ok, path
         if not rules or path in PARTS_OF_ALL_KINDS or "/series/" in path:
             wrong += [f"{path} {issue}" for issue in visitor.serious_issues(*rules)]
-        if visitor.overflow():
-            wrong.append(f"{path} is {visitor.overflow()} pixels too wide")
+        wrong += [f"{path} {misfit}" for misfit in visitor.misfits()]
     complaints = visitor.complaints
     visitor.close()
     assert wrong == []

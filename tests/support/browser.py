@@ -16,6 +16,36 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 SERIOUS = ("serious", "critical")
+# What is wider than its box, and words of a table that are broken in two. UIDs may be broken.
+MISFITS = r"""() => {
+  const found = new Set();
+  const within = document.documentElement.clientWidth;
+  for (const one of document.querySelectorAll('main *')) {
+    const wide = one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 3;
+    const scrolls = ['auto', 'scroll'].includes(getComputedStyle(one).overflowX);
+    if (wide && scrolls && one.tagName !== 'TEXTAREA')
+      found.add(`scrolls sideways: ${one.outerHTML.slice(0, 80)}`);
+    const chosen = one.tagName === 'SELECT' && one.checkVisibility();
+    if (chosen && one.getBoundingClientRect().right > within)
+      found.add(`is beyond the edge: ${one.id}`);
+  }
+  for (const cell of document.querySelectorAll('main table:not(.tree) :is(th, td)')) {
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      const text = texts.currentNode;
+      if (text.parentElement.closest('.uid, .uid-cell, code, bdi')) continue;
+      for (const word of text.data.matchAll(/\p{Letter}{3,24}/gu)) {
+        const range = document.createRange();
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        const lines = [...range.getClientRects()].filter(one => one.width > 0);
+        if (new Set(lines.map(one => Math.round(one.top))).size > 1)
+          found.add(`breaks a word: ${word[0]}`);
+      }
+    }
+  }
+  return [...found];
+}"""
 
 
 def executable() -> str:
@@ -111,6 +141,12 @@ class Visitor:
         return self.page.evaluate(
             "() => Math.max(0, document.documentElement.scrollWidth - window.innerWidth)"
         )
+
+    def misfits(self):
+        """Return what is too wide for the window, also inside a card, and words broken in two."""
+        beyond = self.overflow()
+        found = self.page.evaluate(MISFITS)
+        return [*([f"is {beyond} pixels too wide"] if beyond else ()), *found]
 
     def close(self):
         self.context.close()

@@ -28,6 +28,7 @@ from draw_shared.dicom.encoding.part10 import FileMeta
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from support import datasets, phantom
 from support.elements import element
+from support.indexed import IndexedStorage
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.integration]
@@ -271,6 +272,18 @@ def test_the_tree_of_elements_is_bounded(root, monkeypatch):
     found = object_elements.elements(str(root / "rtplan.dcm"), "")
     assert len(found["items"]) == 10
     assert found["truncated"]
+
+
+def test_a_search_that_did_not_reach_all_tags_says_so(shared_api):
+    archive = IndexedStorage(shared_api.settings.storage_root, shared_api.database)
+    made = datasets.build("CT")
+    made.ReferencedStudySequence = [Dataset() for _ in range(object_elements.MAX_ELEMENTS)]
+    archive.receive(made)
+    archive.close()
+    page = f"/instances/{made.SOPInstanceUID}/elements?search="
+    viewer = shared_api.of_role("viewer")
+    assert "the image has more" in viewer.get(f"{page}nowhere").text
+    assert "Only the first tags" not in viewer.get(f"{page}Modality").text
 
 
 def test_a_zip_archive_has_every_file_byte_by_byte(root):
