@@ -39,6 +39,7 @@ FACTS: Final = f"""
             SELECT FROM jobs q WHERE q.state = 'queued' AND q.node_id = j.node_id
                 AND q.kind <> 'batch'
                 AND (q.priority, q.created_at, q.id) < (j.priority, j.created_at, j.id)
+            ORDER BY q.priority DESC, q.created_at DESC, q.id DESC
             LIMIT {MAX_AHEAD}) AS counted) ELSE 0 END) END AS wait_facts
 """  # noqa: S608 - our own numbers
 """One more column of a query in which `j` is the job and `n` its node."""
