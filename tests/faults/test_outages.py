@@ -2,11 +2,14 @@
 
 Every object that was acknowledged is on disk with its bytes and indexed exactly once in the
 end, also when RabbitMQ comes back without its disk; without RabbitMQ or PostgreSQL no object is
-refused, and no peer is let in that the suite's configuration turns away. A power cut is not
-covered here.
+refused, and no peer is let in that the suite's configuration turns away. Whatever is killed, no
+series is complete before the associations that bring it have ended; with
+`DRAW_TEST_KILL_ROUNDS=100 pytest tests/faults/test_outages.py -k complete` for longer. A power cut
+is not covered here.
 """
 
 import os
+import random
 import shutil
 import signal
 import threading
@@ -14,6 +17,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
+from pydicom.uid import generate_uid
 
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.peer_failures import PeerAborted
@@ -21,10 +25,11 @@ from draw_shared.dicom.network.requestor import Remote
 from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from draw_shared.runtime.config_watch import NONE_KNOWN
 from support import datasets, faults, senders
+from support.bringing import PACE_SECONDS, Bringer
 from support.operating import operating, soon
 from support.receptions import encoded
 from support.replicas import add_replica
-from support.suite import AE_TITLE, Suite, listens
+from support.suite import AE_TITLE, Suite, listens, set_config, signed_in
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
@@ -36,6 +41,19 @@ KNOWN = "CT_ROOM_2"
 STRANGER = "STRANGER"
 INSTANCES = (
     "SELECT sop_instance_uid, path, size_bytes FROM instances WHERE sop_instance_uid = ANY(:uids)"
+)
+
+KILL_ROUNDS = int(os.environ.get("DRAW_TEST_KILL_ROUNDS", "4"))
+BROUGHT = 6
+LATER_SECONDS = 1.0
+QUIET_SECONDS = 8
+COMPLETED = (
+    "SELECT series_instance_uid AS uid, reason, extract(epoch FROM occurred_at) AS at FROM changes"
+    " WHERE kind = 'series.stable' AND series_instance_uid = ANY(:uids)"
+)
+OPEN = (
+    "SELECT series_instance_uid FROM series"
+    " WHERE stable_at IS NULL AND series_instance_uid = ANY(:uids)"
 )
 
 TWICE = "SELECT sop_instance_uid FROM instances GROUP BY 1 HAVING count(*) > 1"
@@ -242,3 +260,41 @@ def test_indexer_killed_during_stores(suite, objects):
     assert len(sender.acknowledged) == OBJECTS
     suite.start("indexer")
     _require_stored_and_indexed_once(suite, sender.acknowledged)
+
+
+def test_no_series_is_complete_before_its_last_association_has_ended(suite, postgres, rabbitmq):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}, {KILL_ROUNDS} rounds")
+    chance = random.Random(seed)
+    with signed_in(suite.web_url) as suite.admin:
+        set_config(suite, query_retrieve={"stable_after_seconds": QUIET_SECONDS})
+    rounds = {}
+    for _ in range(KILL_ROUNDS):
+        rounds[generate_uid()] = bringers = []
+        for waits in (0.0, LATER_SECONDS):
+            made = Bringer(suite.dicom_port, [*rounds][-1], objects=BROUGHT, waits_seconds=waits)
+            made.start()
+            bringers.append(made)
+        time.sleep(chance.uniform(0.1, BROUGHT * PACE_SECONDS + LATER_SECONDS))
+        victim = chance.choice(("scp", "indexer", "broker", "database", "nobody"))
+        print("killed", victim)
+        if victim in suite.services:
+            suite.kill(victim)
+            suite.start(victim)
+        elif victim != "nobody":
+            server = postgres if victim == "database" else rabbitmq
+            server.kill()
+            server.start()
+            suite.wait_ready("indexer")
+        for each in bringers:
+            each.join(120)
+    uids = {uid: set.union(*(b.acknowledged for b in found)) for uid, found in rounds.items()}
+    brought = [uid for uid, acknowledged in uids.items() if acknowledged]
+    _require_stored_and_indexed_once(suite, set.union(*uids.values()))
+    assert wait_until(lambda: suite.rows(OPEN, uids=brought) == [], RECOVERY_SECONDS)
+    completed = suite.rows(COMPLETED, uids=list(rounds))
+    assert {one["uid"] for one in completed} >= set(brought)
+    for one in completed:
+        bringers = rounds[one["uid"]]
+        assert one["at"] >= max(each.ended_at for each in bringers), one
+        assert one["reason"] == "quiet" or all(each.released for each in bringers), one

@@ -300,7 +300,7 @@ def test_the_clock_of_a_receiver_does_not_make_a_series_complete(database, index
     closing.close_complete()
     assert completed(database) == []
     (end,) = arrivals.rows(
-        database, "SELECT abs(extract(epoch FROM now() - ended_at)) AS off FROM association_ends"
+        database, "SELECT abs(extract(epoch FROM now() - ended_at)) AS off FROM series_arrivals"
     )
     assert end["off"] < 15
 

@@ -314,3 +314,44 @@ def test_every_change_of_state_is_one_that_the_state_machine_knows(rows, store_o
     assert len(seen) >= 6
     for change in seen:
         assert JobState(change["after"]) in TRANSITIONS[JobState(change["before"])], change
+
+
+STUDY_AND_SERIES = {"1", "1.1", "1.2"}
+ONE_SERIES = {"study_instance_uid": "1", "series_instance_uid": "1.1"}
+
+
+@pytest.mark.parametrize(
+    ("about", "outcome", "arrives_here", "proved"),
+    [
+        ({"study_instance_uid": "1"}, COMPLETE, True, STUDY_AND_SERIES),
+        ({"accession_number": "A"}, COMPLETE, True, STUDY_AND_SERIES),
+        (ONE_SERIES, COMPLETE, True, {"1.1", "1.2"}),
+        (ONE_SERIES | {"sop_instance_uids": ["1.1.1"]}, COMPLETE, True, set()),
+        ({"study_instance_uid": "1"}, JobOutcome(JobState.UNPROVED, {}), True, set()),
+        ({"study_instance_uid": "1"}, JobOutcome(JobState.PARTIAL, {}), True, set()),
+        ({"study_instance_uid": "1"}, COMPLETE, False, set()),
+    ],
+)  # fmt: skip
+def test_a_complete_retrieve_proves_what_it_brought(
+    rows, store_of, about, outcome, arrives_here, proved
+):
+    job = rows.job(rows.node(), kind="retrieve", parameters=about)
+    for series in ("1.1", "1.2"):
+        rows.execute(
+            "INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,"
+            " sop_instance_uid, arrives_here, arrived_at)"
+            " VALUES (:job, '1', :series, :series || '.1', :here, now())",
+            job=job,
+            series=series,
+            here=arrives_here,
+        )
+    store = store_of()
+    store.finish(store.claim(job).lease, outcome)
+    found = rows.execute("SELECT uid FROM proved_arrivals")
+    assert {row["uid"] for row in found} == proved
+
+
+def test_any_other_complete_job_proves_nothing(rows, store_of):
+    store = store_of()
+    store.finish(store.claim(rows.job(rows.node())).lease, COMPLETE)
+    assert rows.execute("SELECT uid FROM proved_arrivals") == []

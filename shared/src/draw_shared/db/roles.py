@@ -64,7 +64,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "changes": "SID",
         "association_arrivals": "SIUD",
         "association_ends": "SIUD",
-        "series_arrivals": "SID",
+        "series_arrivals": "SIUD",
         "proved_arrivals": "SD",
         "file_deletions": "SIUD",
         "file_copies": "SIUD",

@@ -412,16 +412,14 @@ class ChangeRow(SQLModel, table=True):
 
 
 class AssociationArrivalRow(SQLModel, table=True):
-    """An association that brought objects, and which of them the indexers have dealt with.
+    """Which objects of an association the indexers have dealt with, until all are.
 
-    `ordinals` holds the places of those objects among all that the association stored; empty: its
-    objects are not counted.
+    `ordinals` holds their places among all that the association stored.
     """
 
     __tablename__ = "association_arrivals"
 
     association_id: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
-    calling_ae: str = Field(default="", sa_column=_exact())
     ordinals: Any = Field(
         default=None, sa_column=Column(INT4MULTIRANGE, nullable=False, server_default="{}")
     )
@@ -429,7 +427,7 @@ class AssociationArrivalRow(SQLModel, table=True):
 
 
 class AssociationEndRow(SQLModel, table=True):
-    """The end of an association that stored objects."""
+    """The end of an association that stored objects, until all of them are indexed."""
 
     __tablename__ = "association_ends"
 
@@ -444,11 +442,20 @@ class SeriesArrivalRow(SQLModel, table=True):
     """An association that brought objects of a series since the series was complete."""
 
     __tablename__ = "series_arrivals"
+    __table_args__ = (
+        Index("ix_series_arrivals_released", "series_pk", postgresql_where=text("released")),
+    )
 
     series_pk: int = Field(
         sa_column=Column(ForeignKey("series.id", ondelete="CASCADE"), primary_key=True)
     )
-    association_id: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    association_id: str = Field(sa_column=Column(Text(collation="C"), primary_key=True, index=True))
+    calling_ae: str = Field(default="", sa_column=_exact())
+    counted: bool = _flag()
+    """Whether its objects have ordinals, so that its end will be known."""
+    ended_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    """When it ended; null until all that it stored is indexed."""
+    released: bool = _flag()
 
 
 class ProvedArrivalRow(SQLModel, table=True):

@@ -322,16 +322,15 @@ NOTE_ASSOCIATIONS: Final = text(
         SELECT * FROM unnest(CAST(:associations AS text[]), CAST(:titles AS text[]),
             CAST(:series AS text[]), CAST(:ordinals AS int[])) AS k (id, title, series, ordinal)),
     accounted AS (
-        INSERT INTO association_arrivals AS a (association_id, calling_ae, ordinals)
-        SELECT id, max(title),
-            coalesce(range_agg(int4range(ordinal, ordinal, '[]'))
-                FILTER (WHERE ordinal IS NOT NULL), '{}')
-        FROM came GROUP BY id ORDER BY id
+        INSERT INTO association_arrivals AS a (association_id, ordinals)
+        SELECT id, range_agg(int4range(ordinal, ordinal, '[]'))
+        FROM came WHERE ordinal IS NOT NULL GROUP BY id ORDER BY id
         ON CONFLICT (association_id) DO UPDATE
             SET ordinals = a.ordinals + EXCLUDED.ordinals, updated_at = now())
-    INSERT INTO series_arrivals (series_pk, association_id)
-    SELECT DISTINCT r.id, c.id FROM came c
+    INSERT INTO series_arrivals (series_pk, association_id, calling_ae, counted)
+    SELECT r.id, c.id, max(c.title), bool_or(c.ordinal IS NOT NULL) FROM came c
     JOIN series r ON r.series_instance_uid = c.series AND r.stable_at IS NULL
+    GROUP BY r.id, c.id
     ON CONFLICT DO NOTHING
     """
 )

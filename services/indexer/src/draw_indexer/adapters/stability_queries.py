@@ -23,30 +23,40 @@ QUIET: Final = (
     "stable_at IS NULL AND last_received_at < now() - make_interval(secs => :quiet)"
     " AND updated_at < now() - make_interval(secs => :quiet)"
 )
-# Objects of an association count once the index has dealt with all that it stored. Associations
-# whose objects carry no ordinal have no known end: only a proof completes what they bring.
+# An association has ended for its series once the index has dealt with all that it stored.
+ANY_END: Final = text("SELECT EXISTS (SELECT FROM association_ends)")
+END_ASSOCIATIONS: Final = text(
+    """
+    WITH ended AS (
+        DELETE FROM association_ends e USING association_arrivals b
+        WHERE b.association_id = e.association_id
+            AND b.ordinals @> int4multirange(int4range(1, e.objects, '[]'))
+        RETURNING e.association_id, e.released, e.ended_at),
+    accounted AS (DELETE FROM association_arrivals b USING ended e
+        WHERE b.association_id = e.association_id)
+    UPDATE series_arrivals a SET ended_at = e.ended_at, released = e.released
+    FROM ended e WHERE a.association_id = e.association_id
+    """
+)
+# Only a proof completes what came over associations that are not counted.
 ENDED: Final = """
     SELECT r.id, r.series_instance_uid, r.last_received_at,
         g.released AND g.settles_at <= now() AS settled, coalesce(p.proved, false) AS proved
-    FROM series r
+    FROM (SELECT series_pk AS id FROM series_arrivals WHERE released
+        UNION SELECT o.id FROM proved_arrivals k
+            JOIN series o ON o.series_instance_uid = k.uid) c
+    JOIN series r ON r.id = c.id
     CROSS JOIN LATERAL (
-        SELECT
-            coalesce(bool_and(b.ordinals = '{}'
-                OR coalesce(b.ordinals @> int4multirange(int4range(1, e.objects, '[]')), false)
-                ), true) AS arrived,
-            coalesce(bool_and(b.ordinals <> '{}' AND coalesce(e.released, false)), false)
-                AS released,
-            max(e.ended_at + make_interval(secs => coalesce(t.settle_time_seconds, :settle)))
+        SELECT coalesce(bool_and(a.ended_at IS NOT NULL OR NOT a.counted), true) AS ended,
+            coalesce(bool_and(a.released), false) AS released,
+            max(a.ended_at + make_interval(secs => coalesce(t.settle_time_seconds, :settle)))
                 AS settles_at
-        FROM series_arrivals a
-        JOIN association_arrivals b ON b.association_id = a.association_id
-        LEFT JOIN association_ends e ON e.association_id = a.association_id
-        LEFT JOIN allowed_ae_titles t ON t.ae_title = b.calling_ae
+        FROM series_arrivals a LEFT JOIN allowed_ae_titles t ON t.ae_title = a.calling_ae
         WHERE a.series_pk = r.id) g
     LEFT JOIN LATERAL (
         SELECT true AS proved FROM proved_arrivals
         WHERE uid = r.series_instance_uid AND proved_at >= r.updated_at) p ON true
-    WHERE r.stable_at IS NULL AND g.arrived AND (g.released OR p.proved)
+    WHERE r.stable_at IS NULL AND g.ended AND (g.released OR p.proved)
 """
 FIND_ENDED: Final = text(
     f"SELECT id, series_instance_uid, settled OR proved AS settled FROM ({ENDED}) k"  # noqa: S608
@@ -107,22 +117,7 @@ APPEND_CHANGES: Final = text(
     ORDER BY place
     """
 )
-TAKE_ARRIVALS: Final = text(
-    "DELETE FROM series_arrivals WHERE series_pk = ANY(:ids) RETURNING association_id"
-)
-# One that has not ended, or whose objects are not all indexed, goes on with what is counted.
-FORGET_ASSOCIATIONS: Final = text(
-    """
-    WITH done AS (
-        DELETE FROM association_arrivals b USING association_ends e
-        WHERE b.association_id = ANY(:associations) AND e.association_id = b.association_id
-            AND b.ordinals @> int4multirange(int4range(1, e.objects, '[]'))
-            AND NOT EXISTS (SELECT FROM series_arrivals a
-                WHERE a.association_id = b.association_id)
-        RETURNING b.association_id)
-    DELETE FROM association_ends e USING done d WHERE e.association_id = d.association_id
-    """
-)
+FORGET_ARRIVALS: Final = text("DELETE FROM series_arrivals WHERE series_pk = ANY(:ids)")
 FORGET_PROOFS: Final = text("DELETE FROM proved_arrivals WHERE uid = ANY(:uids)")
 
 
@@ -152,8 +147,13 @@ class PostgresStabilityRepository(StabilityRepository):
         values = {"settle": settle_seconds, "most": MAX_CLOSED_AT_ONCE}
         with self._database.session() as session:
             require_served_schema(session)
-            found = session.connection().execute(FIND_ENDED, values)
-            return [EndedSeries(*row) for row in found]
+            connection = session.connection()
+            if connection.execute(ANY_END).scalar():
+                take_turn(connection)
+                connection.execute(END_ASSOCIATIONS)
+                session.commit()
+                connection = session.connection()
+            return [EndedSeries(*row) for row in connection.execute(FIND_ENDED, values)]
 
     @override
     def close(
@@ -175,10 +175,7 @@ class PostgresStabilityRepository(StabilityRepository):
                 return [], []
             take_turn(connection)
             series, ids = _close(connection, CLOSE_SERIES, SERIES_STABLE, values)
-            if ids:
-                found = connection.execute(TAKE_ARRIVALS, {"ids": ids}).scalars()
-                associations = {"associations": sorted(set(found))}
-                connection.execute(FORGET_ASSOCIATIONS, associations)
+            connection.execute(FORGET_ARRIVALS, {"ids": ids})
             studies, _ = _close(connection, CLOSE_STUDIES, STUDY_STABLE, values)
             proved = [
                 one.series_instance_uid or one.study_instance_uid for one in (*series, *studies)

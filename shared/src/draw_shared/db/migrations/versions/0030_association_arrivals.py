@@ -38,7 +38,6 @@ def upgrade() -> None:
     op.create_table(
         "association_arrivals",
         _key("association_id"),
-        sa.Column("calling_ae", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("ordinals", INT4MULTIRANGE(), server_default="{}", nullable=False),
         _moment("updated_at"),
         sa.PrimaryKeyConstraint("association_id", name=op.f("pk_association_arrivals")),
@@ -55,6 +54,10 @@ def upgrade() -> None:
         "series_arrivals",
         sa.Column("series_pk", sa.BigInteger(), nullable=False),
         _key("association_id"),
+        sa.Column("calling_ae", sa.Text(collation="C"), server_default="", nullable=False),
+        sa.Column("counted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("released", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(
             ["series_pk"],
             ["series.id"],
@@ -73,7 +76,14 @@ def upgrade() -> None:
     for table, column in (
         ("association_arrivals", "updated_at"),
         ("association_ends", "ended_at"),
+        ("series_arrivals", "association_id"),
         ("proved_arrivals", "proved_at"),
     ):
         op.create_index(op.f(f"ix_{table}_{column}"), table, [column])
+    op.create_index(
+        "ix_series_arrivals_released",
+        "series_arrivals",
+        ["series_pk"],
+        postgresql_where=sa.text("released"),
+    )
     op.add_column("series", _whole("new_instance_count"))
