@@ -64,6 +64,9 @@ bench-retrieve: .venv/.dev ## C-GET and C-MOVE beside Orthanc
 bench-store: .venv/.dev ## C-STORE beside Orthanc, storescp and stock pynetdicom
 	$(BIN)/python -m bench.store
 
+bench-routing: .venv/.dev ## CPU time of 50 rules of 10 conditions
+	$(BIN)/python -m bench.routing
+
 bench-hostile: .venv/.dev ## the receiver's memory while it stores 4 GB among hostile peers
 	DRAW_TEST_LARGE_BYTES=4000000000 $(PYTEST) -s tests/faults/test_hostile_peers.py -k memory
 

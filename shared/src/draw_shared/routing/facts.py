@@ -1,0 +1,51 @@
+"""What is known about a series, study or object when the rules are looked at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from draw_shared.routing import subjects
+from draw_shared.routing.document import Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingFacts:
+    """The values of subjects by their canonical names.
+
+    Values are texts as in the data set, without padding and without empty ones
+    (`subjects.split_values`). An element of several objects has the different values of all.
+    """
+
+    trigger: Trigger
+    values: Mapping[str, Sequence[str]]
+    at: datetime
+    """When it was complete or came."""
+    unreadable: bool = False
+    """Whether the header of one of the objects could not be read: elements may have more values."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalFacts:
+    """How objects came, and how many."""
+
+    calling_ae: Sequence[str] = ()
+    called_ae: Sequence[str] = ()
+    address: Sequence[str] = ()
+    move_originator: Sequence[str] = ()
+    reason: str = ""
+    instances: int = 1
+    new_instances: int = 1
+    size_bytes: int = 0
+
+    def values(self) -> dict[str, Sequence[str]]:
+        """Return them under the names of subjects."""
+        return {
+            subjects.CALLING_AE: self.calling_ae,
+            subjects.CALLED_AE: self.called_ae,
+            subjects.ADDRESS: self.address,
+            subjects.MOVE_ORIGINATOR: self.move_originator,
+            subjects.REASON: (self.reason,) if self.reason else (),
+            subjects.INSTANCES: (str(self.instances),),
+            subjects.NEW_INSTANCES: (str(self.new_instances),),
+            subjects.SIZE_BYTES: (str(self.size_bytes),),
+        }
