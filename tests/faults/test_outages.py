@@ -262,6 +262,7 @@ def test_indexer_killed_during_stores(suite, objects):
     _require_stored_and_indexed_once(suite, sender.acknowledged)
 
 
+@pytest.mark.timeout(300 + 20 * KILL_ROUNDS)
 def test_no_series_is_complete_before_its_last_association_has_ended(suite, postgres, rabbitmq):
     seed = random.randrange(2**32)
     print(f"seed {seed}, {KILL_ROUNDS} rounds")
