@@ -84,7 +84,12 @@ def test_a_device_calls_is_allowed_added_and_tested_back(
     expect(call).to_contain_text("Rejected", timeout=LIVE)
     expect(call).to_contain_text("not in the list of allowed AE titles")
     page.reload()
-    call.get_by_role("button", name="Allow from 127.0.0.1").click()
+    # Whoever calls meanwhile stands first, and is not let in by a click on this one.
+    allow = call.get_by_role("button", name="Allow from 127.0.0.1").element_handle()
+    echo(running_suite.dicom_port, "SOMEBODY_ELSE", accepted=False)
+    expect(page.locator(".calls > li").first).to_contain_text("SOMEBODY_ELSE", timeout=LIVE)
+    assert allow.evaluate("a => a.form.elements.calling_ae.value") == remote.ae_title
+    allow.click()
     expect(page.get_by_role("status")).to_contain_text("let in")
     expect(call).to_contain_text("let the device call once more")
     echo(running_suite.dicom_port, remote.ae_title, accepted=True)
@@ -102,6 +107,9 @@ def test_a_device_calls_is_allowed_added_and_tested_back(
     page.get_by_role("link", name="Open the remote node").click()
     expect(page.locator(".checklist li.passed")).to_have_count(5)
     expect(page.locator("[data-own=port]")).to_have_text(str(running_suite.dicom_port))
+    page.locator("table.jobs-of-node a").first.click()
+    expect(page.locator(".checklist li.passed")).to_have_count(5)
+    expect(page.locator("dl.facts")).not_to_contain_text(re.compile("[{}]"))
 
 
 def test_a_web_server_on_the_port_is_called_a_web_server_and_all_nodes_are_tested(

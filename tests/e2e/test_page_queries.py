@@ -5,6 +5,7 @@ err is in test_retrieves.py.
 """
 
 import re
+import socket
 
 import pytest
 from playwright.sync_api import expect
@@ -51,6 +52,18 @@ def nodes(running_suite, tmp_path_factory):
             }
             assert client.post("/api/v1/nodes", json=body).status_code == 201
         yield client
+
+
+@pytest.fixture
+def hung(nodes):
+    """The number of a node that takes calls and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        body = {"name": "Hung", "ae_title": "HUNG", "host": "127.0.0.1"}
+        added = nodes.post("/api/v1/nodes", json=body | {"port": server.getsockname()[1]})
+        yield str(added.json()["id"])
+        nodes.put(
+            f"/api/v1/nodes/{added.json()['id']}", json=body | {"port": 1, "active": False}
+        ).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +156,45 @@ def test_images_are_found_by_clicks_and_retrieved(
     page.click("button:has-text('Retrieve selected')")
     expect(page.locator("#h-state .badge")).to_have_text("Complete", timeout=LIVE)
     expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+
+
+def test_a_tick_stays_with_its_study_while_others_come_and_go(visitor, nodes, hung):
+    page = visitor.page
+    page.goto("/queries/new")
+    for box in page.locator("input[name=node_id]").all():
+        box.set_checked(box.get_attribute("value") == hung)
+    page.get_by_label("Orthanc", exact=True).check()
+    page.fill("#k-PatientName", "Query")
+    page.keyboard.press("Enter")
+    rows = page.locator("table.results tbody tr")
+    expect(rows).to_have_count(9, timeout=LIVE)
+    ticked = rows.nth(4)
+    value, name = ticked.locator("[name=selected]").input_value(), ticked.locator("th").inner_text()
+    ticked.locator("[name=selected]").check()
+    page.click("summary:has-text('Options')")
+    page.get_by_label("Not before (Europe/Berlin)").fill("2099-06-01T12:00")
+    fragment = page.locator("#results").evaluate("""results => {
+        const copy = results.cloneNode(true);
+        copy.querySelector("table.results tbody tr").remove();
+        copy.querySelector("[data-zoned]").parentElement.innerHTML = `
+            <label for="not_before">Not before (UTC)</label>
+            <input id="not_before" name="not_before" type="datetime-local">`;
+        return copy.innerHTML.replaceAll("\\n", " ");
+    }""")
+    page.route(
+        "**/live/queries/**",
+        lambda route: route.fulfill(content_type="text/event-stream", body=f"data: {fragment}\n\n"),
+    )
+    page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    expect(rows).to_have_count(8, timeout=LIVE)
+    ticks = page.locator("[name=selected]:checked")
+    expect(ticks).to_have_count(1)
+    assert ticks.input_value() == value
+    expect(page.locator("tr", has=ticks)).to_contain_text(name.splitlines()[0])
+    expect(page.get_by_label("Not before (Europe/Berlin)")).to_have_value("2099-06-01T12:00")
+    assert page.locator("input[type=hidden][name=not_before]").input_value() == (
+        "2099-06-01T10:00:00.000Z"
+    )
 
 
 def test_nothing_found_says_who_answered_and_offers_the_wider_query(visitor, nodes):

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from support import browser as browsers
 from support import datasets, peers, phantom, receptions, senders
 from support.browser import DESKTOP, PHONE, Visitor
+from support.suite import signed_in
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -646,11 +647,45 @@ def test_what_was_typed_survives_an_older_page_an_ended_session_and_no_answer(
     page.click("main button:has-text('Save')")
     expect(page.locator("main [role=alert]")).to_contain_text("does not answer")
     page.unroute("**/api/v1/me")
+    # It takes the call and never answers.
+    page.clock.install()
+    page.route("**/api/v1/me", lambda _: None)
+    page.click("main button:has-text('Save')")
+    page.locator("main [role=alert]").evaluate("note => note.remove()")
+    page.clock.fast_forward(11_000)
+    expect(page.locator("main [role=alert]")).to_contain_text("does not answer")
+    page.unroute("**/api/v1/me")
     page.click("main button:has-text('Save')")
     expect(page.locator("tr", has_text="TWO_TABS")).to_be_visible()
     expect(page.get_by_role("status")).to_be_visible()
     page.reload()
     expect(page.get_by_role("status")).to_have_count(0)
+    visitor.close()
+
+
+@pytest.mark.security
+def test_what_somebody_typed_is_not_sent_by_who_signs_in_next(browser, running_suite):
+    with signed_in(running_suite.web_url) as client:
+        body = {"name": "next.one", "role": "admin", "password": "long enough a password"}
+        assert client.post("/api/v1/users", json=body).status_code == 201
+    visitor = Visitor(browser, running_suite.web_url).sign_in()
+    page, second = visitor.page, visitor.context.new_page()
+    page.goto("/ae-titles/new")
+    page.fill("#f-ae_title", "TYPED_BY_ADMIN")
+    second.goto("/")
+    second.click("button:has-text('Sign out')")
+    second.fill("#name", body["name"])
+    second.fill("#password", body["password"])
+    second.click("button:has-text('Sign in')")
+    second.wait_for_url(re.compile(r"/$"))
+    page.click("main button:has-text('Save')")
+    expect(page.get_by_role("heading", level=1)).to_have_text("What you typed was kept")
+    expect(page.locator("main")).to_contain_text("TYPED_BY_ADMIN")
+    expect(page.locator("main")).to_contain_text(body["name"])
+    titles = "SELECT id FROM allowed_ae_titles WHERE ae_title = 'TYPED_BY_ADMIN'"
+    assert running_suite.rows(titles) == []
+    page.click("button:has-text('Send it now')")
+    expect(page.locator("tr", has_text="TYPED_BY_ADMIN")).to_be_visible()
     visitor.close()
 
 
@@ -733,6 +768,27 @@ def test_a_series_has_a_picture_if_any_of_its_images_has(visitor, running_suite)
         visitor.page.request.get(f"/series/{uid}/thumbnail").headers["content-type"] for uid in uids
     ]
     assert kinds == ["image/png", "image/svg+xml"]
+    page = visitor.page
+    page.goto(f"/studies/{objects[0].StudyInstanceUID}/series/{uids[0]}?object=1")
+    picture, note = page.locator("[data-screen]"), page.locator("p[data-unshown]")
+    expect(picture).to_be_visible()
+    page.locator(".screen").press("ArrowDown")
+    # The picture of the image before does not stay under the name of this one.
+    expect(note).to_have_text("This image cannot be shown.")
+    expect(picture).to_be_hidden()
+    expect(page.locator("[data-overlay]")).to_have_text("Image 2/3")
+    for key in ("ArrowDown", "Home"):
+        page.locator(".screen").press(key)
+        expect(picture).to_be_visible()
+        expect(note).to_be_hidden()
+    page.route("**/picture?*", lambda route: route.abort())
+    page.route("**/api/v1/**", lambda route: route.abort())
+    page.locator(".screen").press("End")
+    expect(note).to_contain_text("the server does not answer")
+    expect(picture).to_be_hidden()
+    expect(page.locator("[data-place]")).to_be_empty()
+    assert all("Failed to load resource" in one for one in visitor.complaints)
+    visitor.complaints.clear()
 
 
 def test_what_needs_somebody_is_repaired_where_it_is_shown(visitor, running_suite):

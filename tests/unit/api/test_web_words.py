@@ -74,6 +74,13 @@ def test_a_uid_is_shortened_and_copied_whole_and_escaped():
 @pytest.mark.security
 def test_text_is_escaped_and_cannot_turn_its_line_around():
     assert words.marked("<b>\u202e\x1b[0m") == "&lt;b&gt;\ufffd\ufffd[0m"
+    assert words.marked("476\u00a0kB 1\u202f000") == "476\u00a0kB 1\u202f000"
+
+
+def test_a_document_is_shown_in_words():
+    shown = words.plain({"max_pdu_bytes": 16384, "trusted": False, "names": ["a<", "b"]})
+    assert shown == "Max PDU bytes: 16384, Trusted: no, Names: a&lt;, b"
+    assert words.plain([{"a": 1}, {"b": None}]) == f"A: 1, B: {words.NOTHING}"
 
 
 def test_moments_say_utc():

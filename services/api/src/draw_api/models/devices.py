@@ -1,5 +1,6 @@
 """What a device must know of us, and how its calls ended."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,6 +65,12 @@ class DeviceCall(Answer):
     can_be_allowed: bool = Field(description="allowing it would change the outcome")
     denied_rights: tuple[Right, ...] = ()
     denied_destination: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells this peer from others on a page."""
+        told = "\0".join((self.calling_ae or "", self.peer_address))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     @property
     def title_problem(self) -> str:

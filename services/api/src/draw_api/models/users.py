@@ -70,7 +70,9 @@ class NewToken(Request):
     name: Annotated[str, Field(min_length=1, max_length=64), LINE] = Field(examples=["dose report"])
     role: Role = Field(description="at most the asker's own", examples=["viewer"])
     expires_at: Moment | None = Field(
-        default=None, description="null: never", examples=["2030-01-01T00:00:00Z"]
+        default=None,
+        description="when it stops working; without it: never",
+        examples=["2030-01-01T00:00:00Z"],
     )
 
 

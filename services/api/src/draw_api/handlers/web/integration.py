@@ -272,7 +272,7 @@ def _form(
         {**values, "secret": ""},
         problems,
         only=("url", "secret", "description", "active"),
-        labels={"url": N_("URL"), "active": N_("Tell it")},
+        labels={"url": N_("URL"), "active": N_("Active")},
     )
     left_out = (
         _("Empty: one is made and shown") if action == NEW else _("Empty: it stays what it was")

@@ -1,5 +1,6 @@
 """Jobs: retrieves with live progress and missing instances, and all other jobs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, get_args
 from uuid import UUID
@@ -94,6 +95,11 @@ class OtherJobView(View):
     fragment: ClassVar[str] = "jobs/_other.html.jinja"
 
     job: JobWithAttempts
+    queries: ClassVar[Mapping[str, str]] = {
+        "query_id": "/queries",
+        "batch_query_id": "/batch-queries",
+    }
+    """What names a query, and where queries of its kind are."""
 
     @property
     def over(self) -> bool:

@@ -1,6 +1,7 @@
 """Formats values for the page: sizes, durations, person names, UIDs in words."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
@@ -205,8 +206,13 @@ def share(part: float | None, whole: float | None) -> int:
 
 def plain(value: Any) -> Markup:  # noqa: ANN401 - whatever a document has
     """Return a value of a document as people write it: yes and no, moments, lists with commas."""
+    if value is None:
+        return NOTHING
     if isinstance(value, bool):
         return escape(_("yes") if value else _("no"))
+    if isinstance(value, Mapping):
+        named = (Markup("{}: {}").format(words(str(k)), plain(one)) for k, one in value.items())
+        return Markup(", ").join(named) or NOTHING
     if isinstance(value, list | tuple):
         return Markup(", ").join(plain(one) for one in value) or NOTHING
     if isinstance(value, str) and MOMENT.fullmatch(value):
@@ -220,10 +226,13 @@ def plain(value: Any) -> Markup:  # noqa: ANN401 - whatever a document has
 def marked(text: Any) -> Markup:  # noqa: ANN401 - whatever a template has
     """Return text with control characters made visible, so that none can disturb its line."""
     shown = "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text)
+        c if c.isprintable() or c in BLANKS else "\N{REPLACEMENT CHARACTER}" for c in str(text)
     )
     return escape(shown)
 
+
+BLANKS: Final = "\n\t\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+"""What is not printable and disturbs no line; numbers stand beside their units with it."""
 
 STATUS_NAMES: Final = (
     N_("Success"), N_("Warning"), N_("Failure"), N_("Sop class not supported"),

@@ -48,6 +48,7 @@
       const sent = document.createElement("input");
       sent.type = "hidden";
       sent.name = shown.name;
+      sent.dataset.keep = "";
       shown.removeAttribute("name");
       shown.dataset.zoned = sent.name;
       shown.after(sent);
@@ -70,10 +71,17 @@
     }, true);
   }
 
+  // A row that names itself, a form that goes elsewhere, a box that stands for something else.
+  const isAnother = (old, fresh) =>
+    old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id ||
+    old.nodeName === "FORM" && old.getAttribute("action") !== fresh.getAttribute("action") ||
+    old.matches?.("[type=checkbox], [type=radio]") && old.getAttribute("value") !== fresh.getAttribute("value");
+
   // Changes only what differs, so that nothing jumps, no focus is lost and nothing closes.
+  // What is ticked, typed or about to be sent never becomes that of another row.
   function morph(old, fresh) {
     if (old.isEqualNode(fresh)) return;
-    if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+    if (isAnother(old, fresh)) {
       old.replaceWith(fresh);
       return;
     }
@@ -158,6 +166,7 @@
       const held = document.createElement("template");
       held.innerHTML = event.data;
       showTimes(held.content);
+      typeLocally(held.content);
       morphChildren(place, held.content);
       window.htmx?.process(place);
       letScroll();
@@ -177,9 +186,17 @@
 
   const signInAddress = () => `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
 
+  // A server that takes longer than this is one that does not answer.
+  const PATIENCE = 10000;
+  function askWhoIsSignedIn() {
+    const patience = new AbortController();
+    setTimeout(() => patience.abort(), PATIENCE);
+    return fetch("/api/v1/me", { signal: patience.signal }).catch(() => null);
+  }
+
   // Whether the session has ended; a server that does not answer has not said so.
   async function signedOut() {
-    const answer = await fetch("/api/v1/me").catch(() => null);
+    const answer = await askWhoIsSignedIn();
     return answer?.status === 401;
   }
 
@@ -225,7 +242,7 @@
     if (form.dataset.sending) return;
     form.dataset.sending = "asking";
     const submitter = event.submitter;
-    const answer = await fetch("/api/v1/me").catch(() => null);
+    const answer = await askWhoIsSignedIn();
     if (!answer?.ok) {
       const note = form.querySelector("[data-unsent]") ?? document.createElement("div");
       note.className = "notice bad";
@@ -240,7 +257,9 @@
       delete form.dataset.sending;
       return;
     }
-    token.value = (await answer.json()).csrf_token;
+    const me = await answer.json();
+    // Who else has signed in meanwhile is shown the entries first, by the answer to an old token.
+    if (me.name === document.body.dataset.user) token.value = me.csrf_token;
     form.querySelector("[data-unsent]")?.remove();
     form.dataset.sending = "checked";
     form.requestSubmit(submitter);

@@ -22,6 +22,9 @@
   const language = document.documentElement.lang;
   const short = (value) => Number(value.toPrecision(5)).toLocaleString(language, { useGrouping: false, maximumFractionDigits: 5 });
   const everywhere = (selector, act) => document.querySelectorAll(selector).forEach(act);
+  const note = form.querySelector("p[data-unshown]");
+  const texts = document.getElementById("texts").dataset;
+  const UNKNOWN = { center: null, width: null, low: null, high: null, location: "", thickness_mm: null, edges: [] };
   let touched = new URLSearchParams(location.search).has("center");
   let busy = false;
   let wanted = "";
@@ -95,8 +98,8 @@
     history.replaceState(history.state, "", `${location.pathname}?${shown}`);
     const now = uid(), frame = field("frame").value;
     const answer = await fetch(`/api/v1/instances/${now}/facts?frame=${frame}`).catch(() => null);
-    if (!answer?.ok || now !== uid() || frame !== field("frame").value) return;
-    const facts = await answer.json();
+    if (now !== uid() || frame !== field("frame").value) return;
+    const facts = answer?.ok ? await answer.json() : UNKNOWN;
     [center0, width0] = [facts.center, facts.width];
     if (!touched && field("center") && facts.center !== null) {
       field("center").value = facts.center;
@@ -104,7 +107,7 @@
       name();
     }
     const values = form.querySelector("[data-values]");
-    if (values) values.textContent = fill(said.span, { LOW: short(facts.low), HIGH: short(facts.high) });
+    if (values) values.textContent = facts.low === null ? "–" : fill(said.span, { LOW: short(facts.low), HIGH: short(facts.high) });
     const place = [facts.location, facts.thickness_mm !== null ? fill(said.thickness, { NUMBER: short(facts.thickness_mm) }) : ""];
     form.querySelector("[data-place]").textContent = place.filter(Boolean).join(", ");
     form.querySelectorAll("[data-edge]").forEach((letter, index) => { letter.textContent = facts.edges[index] ?? ""; });
@@ -112,19 +115,43 @@
 
   function load() {
     const now = wanted;
-    if (img.getAttribute("src") === now) return;
+    if (img.getAttribute("src") === now) { unshown(""); return; }
     busy = true;
-    const done = () => { busy = false; if (wanted !== now) load(); };
+    screen.dataset.waiting = "";
+    const done = () => {
+      busy = false;
+      if (wanted !== now) load();
+      else delete screen.dataset.waiting;
+    };
     const next = new Image();
     // What was loaded is itself shown: no browser keeps it, to be asked for again.
     next.onload = () => {
       for (const { name, value } of img.attributes) if (name !== "src") next.setAttribute(name, value);
       img.replaceWith(next);
       img = next;
+      unshown("");
       done();
     };
-    next.onerror = done;
+    next.onerror = () => {
+      if (now === wanted) explain(now);
+      done();
+    };
     next.src = now;
+  }
+
+  // The page names the image that was wanted: the one before must not stay in its place.
+  function unshown(words) {
+    img.hidden = words !== "";
+    note.hidden = words === "";
+    note.textContent = words;
+    if (words) screen.setAttribute("aria-label", `${words} ${said.hint}`);
+  }
+
+  async function explain(missing) {
+    unshown(said.unshown);
+    const answer = await fetch("/api/v1/me").catch(() => null);
+    if (answer?.ok || missing !== wanted || note.hidden) return;
+    unshown(answer?.status === 401 ? texts.sessionEnded : said.unanswered);
   }
 
   function step(by) {
