@@ -294,6 +294,7 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
         for name in ("CONFLICTS", "OF_STUDY")
     },
     "draw_api.adapters.config_queries.PAGE": ({"before": 10},),
+    "draw_api.adapters.archive_queries.MONTHS": ({"patient_key": 7, "most": 240},),
     "draw_api.adapters.job_queries.NUMBERS": (
         {"states": ["failed", "waiting"], "created_after": NOW - timedelta(days=7), "most": 500},
     ),

@@ -195,10 +195,14 @@ def test_one_goes_back_only_to_a_list_of_studies(shared_api, back, shown):
 
 def test_what_cannot_be_shown_is_said_in_the_language_of_the_visitor(shared_api):
     german = shared_api.of_role("viewer")
-    german.headers["Accept-Language"] = "de"
+    german.put("/api/v1/me/language", json={"language": "de"}).raise_for_status()
     nowhere = german.get("/nowhere")
     assert nowhere.status_code == 404
     assert "Unter dieser Adresse gibt es nichts." in nowhere.text
+    assert 'href="/studies"' in nowhere.text
+    stranger = shared_api.client().get("/nowhere", headers={"Cookie": f"{COOKIE}=nobody"})
+    assert stranger.status_code == 404
+    assert "There is nothing at this address." in stranger.text
     wrong = german.get("/jobs", params={"cursor": "x" * 500})
     assert wrong.status_code == 422
     assert "<strong>Seite der Liste</strong>: " in wrong.text

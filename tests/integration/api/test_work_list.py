@@ -78,6 +78,22 @@ def test_csv_has_the_order_of_the_page(operator, order):
     assert "P1" in answer.text
 
 
+def test_a_patient_has_a_time_line_whose_months_show_their_studies(operator):
+    [patient] = operator.get("/api/v1/patients").json()["items"]
+    here = f"/patients/{patient['id']}"
+    whole = operator.get(here).text
+    assert f'href="{here}?month=2020-01"' in whole
+    assert "<dt>2020</dt>" in whole
+    one = operator.get(f"{here}?month=2020-01")
+    assert listed(one) == ["1.4"]
+    assert re.search(r'aria-current="true">Jan<', one.text)
+    assert len(listed(operator.get(f"{here}?month=none"))) == 4
+    for edge, status in (("0001-01", 200), ("9999-12", 200), ("2020-13", 200)):
+        assert operator.get(f"{here}?month={edge}").status_code == status
+    german = operator.get(f"{here}?month=2020-12", headers={"Accept-Language": "de"}).text
+    assert "Zeitleiste" in german
+
+
 def test_series_stand_in_the_order_of_their_number_over_all_pages(operator):
     first = operator.get("/studies/1.4")
     follow = re.search(r'rel="next" href="([^"]*)"', first.text)[1]

@@ -55,6 +55,7 @@ from draw_api.models.archive import (
     StoredObject,
     Study,
     StudyCriteria,
+    StudyMonth,
     StudyPatient,
 )
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_cursor, page_of
@@ -126,6 +127,13 @@ PATIENT_ORDERS: Final = {
 }
 # A column of another type, so that "none" can be a number after all others.
 SERIES_NUMBER: Final = func.coalesce(cast(R.series_number, BigInteger), literal(2**31))
+MONTHS: Final = text(
+    """
+    SELECT date_trunc('month', study_date)::date AS month, count(*) AS studies
+    FROM studies WHERE patient_pk = :patient_key AND study_date IS NOT NULL
+    GROUP BY 1 ORDER BY 1 DESC LIMIT :most
+    """
+)
 TOTALS: Final = text("SELECT number, size_bytes FROM index_totals WHERE kind = 'studies'")
 
 
@@ -225,6 +233,11 @@ class PostgresArchiveRepository(ArchiveRepository):
     def patient(self, patient_key: int) -> Patient | None:
         row = self._row(_patients().where(col(P.id) == patient_key))
         return None if row is None else Patient.model_validate(row)
+
+    @override
+    def months(self, patient_key: int, most: int) -> Sequence[StudyMonth]:
+        rows = self._connection.execute(MONTHS, {"patient_key": patient_key, "most": most})
+        return [StudyMonth(row.month, row.studies) for row in rows]
 
     @override
     def studies(

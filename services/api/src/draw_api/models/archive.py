@@ -152,6 +152,15 @@ class StudyCriteria:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyMonth:
+    """A month in which a patient was examined."""
+
+    month: date
+    """Its first day."""
+    studies: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListOrder:
     """The order of a list: by arrival of its first object, or by a value."""
 

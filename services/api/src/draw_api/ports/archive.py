@@ -13,6 +13,7 @@ from draw_api.models.archive import (
     StoredObject,
     Study,
     StudyCriteria,
+    StudyMonth,
 )
 from draw_api.models.paging import Page
 
@@ -27,6 +28,9 @@ class ArchiveRepository(Protocol):
 
     def patient(self, patient_key: int) -> Patient | None:
         """Return one patient."""
+
+    def months(self, patient_key: int, most: int) -> Sequence[StudyMonth]:
+        """Return the newest months in which a patient was examined, newest first."""
 
     def studies(
         self, criteria: StudyCriteria, order: ListOrder, cursor: str | None, limit: int

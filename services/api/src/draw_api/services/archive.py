@@ -14,6 +14,7 @@ from draw_api.models.archive import (
     StoredObject,
     Study,
     StudyCriteria,
+    StudyMonth,
 )
 from draw_api.models.failures import FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
@@ -51,6 +52,10 @@ class ArchiveService:
         if found is None:
             raise NotFound(message("The index has no such patient."))
         return found
+
+    def months(self, patient_key: int, most: int) -> Sequence[StudyMonth]:
+        """Return the newest months in which a patient was examined, newest first."""
+        return self._catalogue.months(patient_key, most)
 
     def studies(
         self,

@@ -1,5 +1,7 @@
 """Studies and patients of the archive, and one study with its series."""
 
+from calendar import monthrange
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, get_args
@@ -32,6 +34,7 @@ from draw_api.models.archive import (
     Series,
     Study,
     StudyCriteria,
+    StudyMonth,
     StudySort,
 )
 from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
@@ -50,6 +53,8 @@ RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 SERIES_ON_A_PAGE: Final = 200
 MAX_NODES: Final = 200
+MAX_MONTHS: Final = 240
+"""Months of a patient's time line; the studies of earlier ones are in the list."""
 MAX_CONFLICTS: Final = 20
 SPANS: Final = (("0", N_("Today")), ("6", N_("7 days")), ("29", N_("30 days")))
 MODALITIES: Final = ("CT", "MR", "PT", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "CR", "DX", "US")
@@ -179,7 +184,19 @@ class PatientView(StudyTableView):
     fragment: ClassVar[str] = "studies/_list.html.jinja"
 
     patient: Patient
+    months: Sequence[StudyMonth]
+    """When the patient was examined, the latest month first."""
+    month: date | None
+    """The first day of the month whose studies are shown; None: all are."""
     filtered: ClassVar[bool] = True
+
+    @property
+    def years(self) -> dict[int, list[StudyMonth]]:
+        """The months by their years; empty when they are not worth a time line."""
+        found: dict[int, list[StudyMonth]] = {}
+        for one in self.months if len(self.months) > 1 or self.month else ():
+            found.setdefault(one.month.year, []).append(one)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +272,12 @@ def patients(
 
 
 @router.get("/patients/{patient_key}")
-def patient(
+def patient(  # noqa: PLR0917 - query parameters, given by name
     request: Request,
     by: MayReadArchive,
     work: InWork,
     patient_key: RowId,
+    month: SearchText = "",
     sort: SearchText = "study_date",
     order: SearchText = "",
     before: Before = 0,
@@ -268,9 +286,19 @@ def patient(
     """Show one patient with the studies, the latest first unless another order is wished."""
     patient = work.archive.patient(patient_key)
     wish = _order(sort, order, STUDY_SORTS)
-    found = work.archive.studies(StudyCriteria(patient_key=patient_key), cursor, ON_A_PAGE, wish)
-    view = PatientView(found.page, wish, total_of(found, before), patient)
+    first = day_of(f"{month}-01") if month else None
+    criteria = StudyCriteria(
+        patient_key=patient_key, date_from=first, date_to=first and _last_day(first)
+    )
+    found = work.archive.studies(criteria, cursor, ON_A_PAGE, wish)
+    months = work.archive.months(patient_key, MAX_MONTHS)
+    view = PatientView(found.page, wish, total_of(found, before), patient, months, first)
     return page(request, by, view)
+
+
+def _last_day(first: date) -> date:
+    """Return the last day of the month that begins so."""
+    return first.replace(day=monthrange(first.year, first.month)[1])
 
 
 def _order(sort: str, order: str, sorts: tuple[str, ...]) -> ListOrder:

@@ -16,20 +16,26 @@ from urllib.parse import quote, urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from draw_api.handlers.identity import SAFE_METHODS
+from draw_api.handlers.identity import COOKIE, SAFE_METHODS, client_address
+from draw_api.handlers.turns import RequestCost, WaitingRoom
 from draw_api.handlers.web.field_names import field_name
 from draw_api.handlers.web.kept import KeptView, kept_of_request
-from draw_api.handlers.web.languages import N_, _, gettext
+from draw_api.handlers.web.languages import N_, _, gettext, speak
 from draw_api.handlers.web.pages import View, asks_for_fragment, page, redirect
 from draw_api.handlers.web.session import SignInView, provider_of
+from draw_api.handlers.work import WorkFactory
 from draw_api.models.access import Principal
-from draw_api.models.failures import OldToken, UnusableText
+from draw_api.models.failures import OldToken, Refusal, UnusableText
+from draw_shared.errors import Transient
 
 Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 
 REFUSED_TO_LOOK: Final = (HTTPException, RequestValidationError)
+BEFORE_ANY_PAGE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+"""What is answered before a page could ask who the visitor is."""
 PROGRAMS: Final = ("/api/", "/livez", "/readyz", "/metrics")
 SIGN_IN: Final = "/sign-in"
 REDIRECT_HEADER: Final = "HX-Redirect"
@@ -81,6 +87,8 @@ def _for_people(handler: Handler) -> Handler:
             return answer
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             return await _to_sign_in(request)
+        if answer.status_code in BEFORE_ANY_PAGE and _visitor(request) is None:
+            await _identify(request)
         form = _page_of_form(request, error)
         if form is not None:
             return redirect(form)
@@ -89,6 +97,27 @@ def _for_people(handler: Handler) -> Handler:
         return _as_page(request, answer)
 
     return show
+
+
+async def _identify(request: Request) -> None:
+    """Find out who asks for an address that no page has, to answer in the visitor's language."""
+    if COOKIE not in request.cookies:
+        return
+    room: WaitingRoom = request.app.state.waiting_room
+    try:
+        async with room.turn(RequestCost.ORDINARY, request, room.whom(request)):
+            by = await run_in_threadpool(_caller, request)
+    except (Refusal, Transient):
+        return
+    request.state.visitor = by
+    speak(by.language)
+
+
+def _caller(request: Request) -> Principal:
+    factory: WorkFactory = request.app.state.work
+    with factory() as work:
+        session = request.cookies[COOKIE]
+        return work.access.by_session(session, client_address(request))
 
 
 def _page_of_form(request: Request, error: Exception) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
+from babel.dates import format_date
 from babel.numbers import format_decimal
 from markupsafe import Markup, escape
 
@@ -135,6 +136,11 @@ def day(value: date | None) -> str:
     if not value:
         return NIL
     return value.strftime(DAY_FORMATS.get(spoken_language(), "%Y-%m-%d"))
+
+
+def month(value: date) -> str:
+    """Return the short name of a month in the visitor's language."""
+    return format_date(value, "LLL", locale=spoken_locale())
 
 
 def dicom_day(value: object) -> str:
@@ -270,6 +276,7 @@ WORDS: Final = {
 
 FILTERS: Final = {
     "size": size,
+    "month": month,
     "count": count,
     "counted": counted,
     "duration": duration,
