@@ -40,6 +40,7 @@ from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryRepository
 from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
+from draw_api.adapters.routing_queries import PostgresRoutingRepository
 from draw_api.adapters.saved_query_queries import PostgresSavedQueryRepository
 from draw_api.adapters.statistics_queries import PostgresStatisticsRepository
 from draw_api.adapters.status_queries import PostgresStatusRepository, RecentTotals
@@ -71,6 +72,7 @@ from draw_api.services.objects import ObjectService
 from draw_api.services.peers import PeerService
 from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
+from draw_api.services.routing import RoutingService
 from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService, SingleSignOnService
 from draw_api.services.statistics import StatisticsService
@@ -306,6 +308,7 @@ class Api:
             peers=peers,
             queries=queries,
             retrieves=retrieves,
+            routing=RoutingService(PostgresRoutingRepository(session), audit),
             saved_queries=SavedQueryService(PostgresSavedQueryRepository(session), queries, audit),
             statistics=StatisticsService(PostgresStatisticsRepository(session)),
             status=StatusService(observations, self._host_status, storage_tables.rules, clock=_now),

@@ -97,6 +97,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
     "api": EVERYBODY
     | {
         "server_config": "SI",
+        "routing_documents": "SI",
         "allowed_ae_titles": "SIUD",
         "service_controls": "SIU",
         "patients": "SUD",

@@ -626,6 +626,18 @@ class ServerConfigVersionRow(SQLModel, table=True):
     comment: str = Field(default="", sa_column=_plain())
 
 
+class RoutingDocumentRow(SQLModel, table=True):
+    """One version of the rules of routing; the highest is in force."""
+
+    __tablename__ = "routing_documents"
+
+    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    document: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_by: str = Field(sa_column=_plain())
+    comment: str = Field(default="", sa_column=_plain())
+
+
 class AllowedAeTitleRow(SQLModel, table=True):
     """A calling AE title on the list: what it may do, and what it has to prove."""
 

@@ -23,6 +23,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -326,17 +327,43 @@ class RoutingDocument(RoutingPart):
 
     rules: tuple[RoutingRule, ...] = Field(default=(), max_length=MAX_RULES)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _size(cls, given: object) -> object:
+        if not isinstance(given, cls):
+            _check_size(given)
+        return given
+
     @classmethod
     def read(cls, given: object) -> Self:
-        """Return the document in JSON that was sent or stored.
+        """Return the document in JSON that was stored or typed.
 
         Raises:
             ValidationError: it is none; each error says where and in which words.
         """
-        _check_size(given)
         document = cls.model_validate(given)
-        _refuse(list(_disagreements(document.rules)))
+        document.check()
         return document
+
+    def check(self) -> None:
+        """Check what no field alone can tell.
+
+        Raises:
+            ValidationError: rules do not go together; each error says where and in which words.
+        """
+        problems = list(_disagreements(self.rules))
+        if problems:
+            raise ValidationError.from_exception_data(
+                type(self).__name__,
+                [
+                    InitErrorDetails(
+                        type=PydanticCustomError("routing", "{words}", {"words": words}),
+                        loc=place,
+                        input=None,
+                    )
+                    for place, words in problems
+                ],
+            )
 
     def stored(self) -> dict[str, Any]:
         """Return it in the form in which it is stored."""
@@ -422,21 +449,14 @@ def _check_size(given: object) -> None:
     while waiting:
         value, depth = waiting.pop()
         if depth > MAX_NESTING:
-            _refuse([((), message("is nested too deeply"))])
+            raise ValueError(message("is nested too deeply"))
         if isinstance(value, Mapping):
             waiting += [(inner, depth + 1) for inner in value.values()]
         elif isinstance(value, list | tuple):
             waiting += [(inner, depth + 1) for inner in value]
     if len(json.dumps(given, ensure_ascii=False, default=str)) > MAX_DOCUMENT_CHARACTERS:
-        _refuse(
-            [
-                (
-                    (),
-                    message(
-                        "must have at most %(count)s characters", count=MAX_DOCUMENT_CHARACTERS
-                    ),
-                )
-            ]
+        raise ValueError(
+            message("must have at most %(count)s characters", count=MAX_DOCUMENT_CHARACTERS)
         )
 
 
@@ -470,19 +490,4 @@ def _disagreements(rules: Sequence[RoutingRule]) -> Iterator[_Problem]:
         yield (
             ("rules",),
             message("must have at most %(count)s regular expressions", count=MAX_EXPRESSIONS),
-        )
-
-
-def _refuse(problems: Sequence[_Problem]) -> None:
-    if problems:
-        raise ValidationError.from_exception_data(
-            RoutingDocument.__name__,
-            [
-                InitErrorDetails(
-                    type=PydanticCustomError("routing", "{words}", {"words": words}),
-                    loc=place,
-                    input=None,
-                )
-                for place, words in problems
-            ],
         )

@@ -28,6 +28,7 @@ from draw_api.services.objects import ObjectService
 from draw_api.services.peers import PeerService
 from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
+from draw_api.services.routing import RoutingService
 from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService
 from draw_api.services.statistics import StatisticsService
@@ -59,6 +60,7 @@ class UnitOfWork:
     peers: PeerService
     queries: QueryService
     retrieves: RetrieveService
+    routing: RoutingService
     saved_queries: SavedQueryService
     statistics: StatisticsService
     status: StatusService

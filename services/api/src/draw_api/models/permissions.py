@@ -36,6 +36,7 @@ class Permission(StrEnum):
     READ_QUERIES = "queries.read"
     READ_PEERS = "peers.read"
     READ_CONFIGURATION = "configuration.read"
+    READ_ROUTING = "routing.read"
     READ_TRANSACTIONS = "transactions.read"
     READ_CHANGES = "changes.read"
 
@@ -49,6 +50,7 @@ class Permission(StrEnum):
     DELETE_STUDIES = "studies.delete"
     MANAGE_PEERS = "peers.manage"
     CHANGE_CONFIGURATION = "configuration.change"
+    CHANGE_ROUTING = "routing.change"
     VERIFY_TRANSACTIONS = "transactions.verify"
     READ_DELETIONS = "deletions.read"
     MANAGE_WEBHOOKS = "webhooks.manage"
@@ -114,6 +116,9 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.READ_QUERIES: _viewer("see queries and what they found"),
     Permission.READ_PEERS: _viewer("see allowed AE titles and rejected peers"),
     Permission.READ_CONFIGURATION: _viewer("see the configuration and its history"),
+    Permission.READ_ROUTING: _viewer(
+        "see and try rules of routing; looking at values is kept on record"
+    ),
     Permission.READ_TRANSACTIONS: _viewer("see and export the transaction log"),
     Permission.READ_CHANGES: _viewer("read the change feed"),
     Permission.PREVIEW_CLEAN_UP: _operator("see what the clean-up would delete"),
@@ -125,6 +130,7 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.DELETE_STUDIES: _admin("delete studies"),
     Permission.MANAGE_PEERS: _admin("change which AE titles may associate"),
     Permission.CHANGE_CONFIGURATION: _admin("change the configuration and roll it back"),
+    Permission.CHANGE_ROUTING: _admin("change the rules of routing and roll them back"),
     Permission.VERIFY_TRANSACTIONS: _admin("verify the chain of the transaction log"),
     Permission.READ_DELETIONS: _admin("see whose studies were deleted, and find them by patient"),
     Permission.MANAGE_WEBHOOKS: _admin("see, add, change and remove webhooks; send again"),

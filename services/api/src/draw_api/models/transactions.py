@@ -78,12 +78,13 @@ class AuditGroup(StrEnum):
 
 AUDIT_ACTIONS: Final[Mapping[AuditGroup, tuple[str, ...]]] = {
     AuditGroup.DELETED: ("study.delete", "storage.reconcile"),
-    AuditGroup.VIEWED: ("series.view", "instance.view"),
+    AuditGroup.VIEWED: ("series.view", "instance.view", "routing.explain"),
     AuditGroup.DOWNLOADED: (
         "study.download", "instance.download", "transactions.export", "audit.export",
     ),
     AuditGroup.CONFIGURATION: (
-        "config.update", "ae_title.create", "ae_title.update", "ae_title.delete", "peer.allow",
+        "config.update", "routing.update", "ae_title.create", "ae_title.update",
+        "ae_title.delete", "peer.allow",
         "node.create", "node.update", "node.delete", "node.pause", "node.resume", "node.pin",
         "node.forget_find_limit", "webhook.create", "webhook.update", "webhook.delete",
         "webhook.replay", "dead-letter.replay", "dead-letter.discard",

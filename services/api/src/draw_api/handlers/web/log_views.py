@@ -78,6 +78,8 @@ ACTIONS: Final = {
     "transactions.export": N_("Exported the transactions"),
     "audit.export": N_("Exported the audit trail"),
     "config.update": N_("Changed the configuration"),
+    "routing.update": N_("Changed the rules of routing"),
+    "routing.explain": N_("Looked at what rules say about a series"),
     "ae_title.create": N_("Added an AE title"),
     "ae_title.update": N_("Changed an AE title"),
     "ae_title.delete": N_("Removed an AE title"),

@@ -1,0 +1,82 @@
+"""The rules of routing."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from draw_api.handlers.identity import requires
+from draw_api.handlers.problems import responses
+from draw_api.handlers.rest.config import GUARDED, Comment, IfMatch, VersionInPath
+from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
+from draw_api.handlers.work import InWork
+from draw_api.models.access import Principal
+from draw_api.models.paging import Page
+from draw_api.models.permissions import Permission
+from draw_api.models.routing import RoutingHistoryEntry, RoutingPreset, RoutingVersion
+from draw_api.services.config import etag
+from draw_shared.routing.document import RoutingDocument
+from draw_shared.routing.presets import PRESETS
+
+router = APIRouter(prefix="/api/v1/routing", tags=["routing"])
+
+MayReadRouting = Annotated[Principal, requires(Permission.READ_ROUTING)]
+MayChangeRouting = Annotated[Principal, requires(Permission.CHANGE_ROUTING)]
+
+
+@router.get("", responses=responses(HTTPStatus.CONFLICT))
+def current(response: Response, _: MayReadRouting, work: InWork) -> RoutingVersion:
+    """Return the rules in force; `ETag` names their version. They are not carried out yet."""
+    return _set_etag(response, work.routing.current())
+
+
+@router.put("", responses=GUARDED)
+def replace(
+    response: Response,
+    by: MayChangeRouting,
+    work: InWork,
+    body: RoutingDocument,
+    if_match: IfMatch = None,
+    comment: Comment = "",
+) -> RoutingVersion:
+    """Put a document in force as a new version."""
+    return _set_etag(response, work.routing.replace(by, body, if_match, comment))
+
+
+@router.get("/presets")
+def presets(_: MayReadRouting) -> list[RoutingPreset]:
+    """Return rules that many departments begin with."""
+    return [RoutingPreset(title=preset.title, rule=preset.rule) for preset in PRESETS]
+
+
+@router.get("/versions")
+def history(
+    _: MayReadRouting, work: InWork, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> Page[RoutingHistoryEntry]:
+    """Return who changed which rules and when, newest first."""
+    return work.routing.history(cursor, limit)
+
+
+@router.get("/versions/{version}", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+def version(
+    response: Response, _: MayReadRouting, work: InWork, version: VersionInPath
+) -> RoutingVersion:
+    """Return one version of the rules."""
+    return _set_etag(response, work.routing.version(version))
+
+
+@router.post("/versions/{version}/restore", responses=GUARDED | responses(HTTPStatus.NOT_FOUND))
+def restore(
+    response: Response,
+    by: MayChangeRouting,
+    work: InWork,
+    version: VersionInPath,
+    if_match: IfMatch = None,
+) -> RoutingVersion:
+    """Roll back: put an earlier version in force again, as a new version."""
+    return _set_etag(response, work.routing.restore(by, version, if_match))
+
+
+def _set_etag(response: Response, found: RoutingVersion) -> RoutingVersion:
+    response.headers["ETag"] = etag(found.version)
+    return found
