@@ -23,6 +23,9 @@ TOKEN = b"t" * 32
 HASH = "ab" * 32
 
 VALUES: dict[str, Any] = {
+    "hiding": ["%cut%"],
+    "keywords": ["ImageType", "InstanceNumber"],
+    "recent": 2000,
     "action": "test",
     "actions": ["transactions.drop"],
     "active": True,
@@ -252,6 +255,7 @@ OF_MODULE: dict[str, dict[str, Any]] = {
     "draw_qr_worker.adapters.query_results": {"query_id": BATCH, "keys": ["k"], "node_id": 1},
     "draw_qr_worker.adapters.job_queries": {"node_id": 1},
     "draw_qr_worker.adapters.list_answers": {"node_id": 1},
+    "draw_shared.db.routing_facts": {"uid": SERIES, "series": 1, "places": ["", "instance_number"]},
     "draw_shared.db.deletion": {"series": [1], "studies": [1], "patients": [1], "ids": [1]},
 }
 
@@ -272,6 +276,7 @@ _OLDER = {"before": NOW - timedelta(days=200), "before_id": JOB}
 _USER = {"after": "", "id": "none"}
 
 OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
+    "draw_shared.db.routing_facts.SERIES": ({"kind": "series.stable"},),
     "draw_api.adapters.activity_queries.MINUTES": (
         {"since": NOW - timedelta(minutes=4)},
         {"since": NOW - timedelta(hours=1)},

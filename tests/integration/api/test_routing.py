@@ -3,9 +3,16 @@
 The rules themselves are in tests/unit/shared/routing and tests/property/test_routing.py.
 """
 
-import pytest
+import json
 
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from draw_api import admin as draw_admin
 from draw_shared.routing.document import RoutingDocument
+from support import datasets
+from support.indexed import IndexedStorage
 
 pytestmark = pytest.mark.integration
 
@@ -109,3 +116,124 @@ def test_presets_are_rules_that_can_be_saved(admin):
     presets = admin.get(f"{ROUTING}/presets").json()
     assert len(presets) == 3
     assert put(admin, *(preset["rule"] for preset in presets)).status_code == 200
+
+
+@pytest.fixture
+def series(api):
+    """Two slices, of which one is a localizer, with elements that the index does not have."""
+    first, second = datasets.series(2)
+    for each, kind in ((first, "AXIAL"), (second, "LOCALIZER")):
+        each.Modality = "CT"
+        each.SeriesDescription = "Schädel nativ"
+        each.SpecificCharacterSet = "ISO_IR 100"
+        each.StudyDate = "20261130"
+        each.ImageType = ["ORIGINAL", "PRIMARY", kind]
+        each.KVP = "120"
+        each.SmallestImagePixelValue = 3
+        item = Dataset()
+        item.CodeValue = "T-D1100"
+        each.ProcedureCodeSequence = Sequence([item])
+    archive = IndexedStorage(api.settings.storage_root, api.database)
+    archive.receive(first, second)
+    archive.close()
+    return first
+
+
+def explain(client, series, *rules, **more):
+    body = {"series_instance_uid": series.SeriesInstanceUID, **more}
+    if rules:
+        body["document"] = {"rules": rules}
+    return client.post(f"{ROUTING}/explain", json=body)
+
+
+def test_rules_are_explained_with_the_values_of_a_series(api, series):
+    viewer = api.of_role("viewer")
+    conditions = [
+        CT,
+        {"subject": "SeriesDescription", "operator": "equals", "value": "SCHÄDEL NATIV"},
+        {"subject": "StudyDate", "operator": ">=", "value": "20261130"},
+        {"subject": "ImageType", "operator": "contains", "value": "axial"},
+        {"subject": "KVP", "operator": ">", "value": 100},
+        {"subject": "SmallestImagePixelValue", "operator": "equals", "value": 3},
+        {"subject": "ProcedureCodeSequence.CodeValue", "operator": "equals", "value": "T-D1100"},
+        {"subject": "ProcedureCodeSequence", "operator": "is_empty", "value": False},
+        {"subject": "instances", "operator": "equals", "value": 2},
+        {"subject": "unreadable", "operator": "equals", "value": False},
+        {"subject": "ImageType", "operator": "does_not_contain", "value": "LOCALIZER"},
+    ]
+    rules = [
+        {"name": "all", "when": {"all": conditions}, "destinations": ["a"]},
+        {"name": "none", "when": {"not": CT}, "destinations": ["b"]},
+        {"name": "rest", "destinations": ["c"]},
+    ]
+    answer = explain(viewer, series, *rules).raise_for_status().json()
+    assert (answer["version"], answer["destinations"]) == (None, ["c"])
+    outcomes = [(rule["name"], rule["outcome"]) for rule in answer["rules"]]
+    assert outcomes == [("all", "does_not_apply"), ("none", "does_not_apply"), ("rest", "applies")]
+    seen = answer["rules"][0]["condition"]["within"]
+    assert [(one["subject"], one["held"]) for one in seen if not one["held"]] == [
+        ("ImageType", False)
+    ]
+    by_subject = {one["subject"]: one["seen"] for one in seen}
+    assert set(by_subject["ImageType"]) == {"ORIGINAL", "PRIMARY", "AXIAL", "LOCALIZER"}
+    assert by_subject["KVP"] == ["120"]
+    assert by_subject["SeriesDescription"] == ["Schädel nativ"]
+    assert ("routing.explain", series.SeriesInstanceUID) in [a[1:] for a in api.actions()]
+
+
+def test_rules_in_force_are_explained_unless_others_are_given(api, admin, series):
+    assert explain(admin, series).json()["version"] == 0
+    put(admin, RULE)
+    answer = explain(admin, series).json()
+    assert (answer["version"], answer["destinations"]) == (1, ["contouring"])
+    wrong = explain(admin, series, RULE, RULE)
+    assert "earlier rule" in problems(wrong)["document.rules.1.name"]
+    wrong = explain(admin, series, RULE | {"when": CT | {"operator": "<"}})
+    assert "document.rules.0.when.operator" in problems(wrong)
+    nowhere = admin.post(f"{ROUTING}/explain", json={"series_instance_uid": "1.2.3"})
+    assert nowhere.status_code == 404
+
+
+def test_a_series_whose_file_cannot_be_read_leaves_rules_undecided(api, admin, series):
+    for file in (api.settings.storage_root / "objects").rglob("*.dcm"):
+        file.write_bytes(b"nothing")
+    voltage = {"subject": "KVP", "operator": "not_equals", "value": 80}
+    unreadable = {"subject": "unreadable", "operator": "equals", "value": True}
+    rules = [
+        RULE | {"name": "voltage", "when": voltage},
+        RULE | {"name": "damaged", "when": unreadable, "destinations": ["desk"]},
+    ]
+    answer = explain(admin, series, *rules).json()
+    assert [rule["outcome"] for rule in answer["rules"]] == ["undecided", "applies"]
+    assert (answer["unreadable"], answer["destinations"]) == (True, ["desk"])
+
+
+def test_an_administrator_asks_at_a_shell(api, admin, series, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DRAW_DATABASE_URL", api.settings.database_url.get_secret_value())
+    monkeypatch.setenv("DRAW_BROKER_URL", "amqp://unused.invalid")
+    monkeypatch.setenv("DRAW_STORAGE_ROOT", str(api.settings.storage_root))
+    put(admin, RULE)
+    assert draw_admin.main(["routing", "explain", "--series", series.SeriesInstanceUID]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [
+        "version 1: contouring",
+        "ct: applies (to contouring)",
+        '  yes Modality equals "CT": CT',
+    ]
+    (tmp_path / "rules.json").write_text(
+        json.dumps({"rules": [RULE | {"when": {"not": CT}, "stop": True}]})
+    )
+    file = next((api.settings.storage_root / "objects").rglob("*.dcm"))
+    command = ["routing", "explain", str(file), "--document", str(tmp_path / "rules.json")]
+    assert draw_admin.main(command) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "rules that are not saved: no destination",
+        "ct: does not apply (to contouring, and stops)",
+        "  no  not",
+        '    yes Modality equals "CT": CT',
+    ]
+    (tmp_path / "rules.json").write_text('{"rules": [{"name": "a", "when": {}}]}')
+    assert draw_admin.main(command) == 1
+    assert "rules.0.when must be a condition" in capsys.readouterr().err
+    assert draw_admin.main(["routing", "explain"]) == 1
+    assert "either a file or --series" in capsys.readouterr().err

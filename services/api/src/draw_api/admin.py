@@ -5,6 +5,7 @@ when something differs, is broken or could not be done, 2 for invalid arguments.
 """
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -25,11 +26,16 @@ from draw_api.adapters.config_queries import PostgresConfigRepository
 from draw_api.adapters.password_input import read_password
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.reconcile_queries import PostgresIndexAuditRepository
+from draw_api.adapters.routing_queries import (
+    PostgresRoutingFactsSource,
+    PostgresRoutingRepository,
+)
 from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
 from draw_api.adapters.suspect_rows import PostgresSuspectRepository
 from draw_api.adapters.user_queries import PostgresUserRepository
 from draw_api.models.access import Principal, Role
 from draw_api.models.failures import NotFound, Refusal
+from draw_api.models.routing import RoutingQuestion, reasons, told
 from draw_api.models.transactions import KnownHead
 from draw_api.models.upkeep import FoundFile, Rebuilt
 from draw_api.models.users import NewUser, PasswordReset
@@ -38,6 +44,7 @@ from draw_api.services.access import ensure_administrator
 from draw_api.services.conformance import statement
 from draw_api.services.reconcile import ReconcileService
 from draw_api.services.reindex import ReindexService
+from draw_api.services.routing import RoutingService
 from draw_api.services.transactions import TransactionService
 from draw_api.services.users import UserService
 from draw_api.settings import ApiSettings, MigrationSettings
@@ -56,7 +63,12 @@ from draw_shared.db.session import Database, DatabaseUnavailable
 from draw_shared.db.tombstones import Tombstones
 from draw_shared.errors import DrawError
 from draw_shared.messaging.publisher import Publisher
+from draw_shared.routing.document import RoutingDocument, Trigger
+from draw_shared.routing.evaluation import Evaluator
+from draw_shared.routing.facts import HeaderValues
+from draw_shared.routing.subjects import ConditionSubject
 from draw_shared.runtime import logging
+from draw_shared.storage.header_values import file_facts, read_header_values
 
 REPORT_INTERVAL_SECONDS: Final = 5.0
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
@@ -134,6 +146,16 @@ def _parser() -> argparse.ArgumentParser:
     conformance = command("conformance", _conformance)
     conformance.add_argument(
         "--everything", action="store_true", help="of everything switched on, without a database"
+    )
+    routing = command("routing", _explain_routing)
+    routing.add_argument("verb", choices=["explain"])
+    routing.add_argument("file", nargs="?", type=Path, help="a DICOM file, as if it were a series")
+    routing.add_argument("--series", metavar="UID", help="a series of the archive")
+    routing.add_argument(
+        "--document", type=Path, help="rules in JSON that are not saved; else those in force"
+    )
+    routing.add_argument(
+        "--trigger", choices=[str(one) for one in Trigger], default=str(Trigger.SERIES_COMPLETE)
     )
     return parser
 
@@ -316,6 +338,53 @@ def _conformance(given: argparse.Namespace) -> int:
         config = read_config(newest.document).config
     print(statement(config, version("draw-api")), end="")  # noqa: T201
     return 0
+
+
+def _explain_routing(given: argparse.Namespace) -> int:
+    """Say which rules of routing apply to a file or a series, and what each condition saw."""
+    if (given.file is None) == (given.series is None):
+        raise ValueError("give either a file or --series UID")
+    document = None if given.document is None else _read_rules(given.document)
+    if given.series is not None:
+        question = RoutingQuestion(series_instance_uid=given.series, document=document)
+        settings = ApiSettings.read()
+        with _routing(settings) as (session, routing):
+            found = routing.explain(_operator(), question)
+            session.commit()
+    else:
+        version = None
+        if document is None:
+            with _routing(ApiSettings.read()) as (_, routing):
+                current = routing.current()
+            version, document = current.version, current.document
+        evaluator = Evaluator(document)
+        facts = file_facts(given.file, evaluator.subjects, Trigger(given.trigger), _now())
+        found = reasons(version, facts, evaluator.explain(facts))
+    print(*told(found), sep="\n")  # noqa: T201
+    return 0
+
+
+def _read_rules(path: Path) -> RoutingDocument:
+    try:
+        return RoutingDocument.read(json.loads(path.read_text(encoding="utf-8")))
+    except RecursionError:
+        raise ValueError("the document is nested too deeply") from None
+
+
+@contextmanager
+def _routing(settings: ApiSettings) -> Iterator[tuple[Session, RoutingService]]:
+    def read(path: str, subjects: Sequence[ConditionSubject]) -> HeaderValues:
+        return read_header_values(settings.storage_root / path, subjects)
+
+    with _session(settings) as session:
+        yield (
+            session,
+            RoutingService(
+                PostgresRoutingRepository(session),
+                PostgresRoutingFactsSource(session, read),
+                _audit(session, settings),
+            ),
+        )
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryRepository
 from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
-from draw_api.adapters.routing_queries import PostgresRoutingRepository
+from draw_api.adapters.routing_queries import PostgresRoutingFactsSource, PostgresRoutingRepository
 from draw_api.adapters.saved_query_queries import PostgresSavedQueryRepository
 from draw_api.adapters.statistics_queries import PostgresStatisticsRepository
 from draw_api.adapters.status_queries import PostgresStatusRepository, RecentTotals
@@ -308,7 +308,11 @@ class Api:
             peers=peers,
             queries=queries,
             retrieves=retrieves,
-            routing=RoutingService(PostgresRoutingRepository(session), audit),
+            routing=RoutingService(
+                PostgresRoutingRepository(session),
+                PostgresRoutingFactsSource(session, self._objects.values),
+                audit,
+            ),
             saved_queries=SavedQueryService(PostgresSavedQueryRepository(session), queries, audit),
             statistics=StatisticsService(PostgresStatisticsRepository(session)),
             status=StatusService(observations, self._host_status, storage_tables.rules, clock=_now),

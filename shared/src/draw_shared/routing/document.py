@@ -22,6 +22,7 @@ from pydantic import (
     Tag,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -131,6 +132,23 @@ class RoutingPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+_SCALARS: Final = ({"type": "string"}, {"type": "number"})
+ComparisonValue = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                *_SCALARS,
+                {"type": "boolean"},
+                {"type": "array", "items": {"anyOf": list(_SCALARS)}},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""Checked by its subject and operator, which pydantic's own types know nothing of."""
+
+
 class Comparison(RoutingPart):
     """Compares the values of one subject."""
 
@@ -141,7 +159,7 @@ class Comparison(RoutingPart):
         examples=["SeriesDescription"],
     )
     operator: Operator = Field(examples=["matches"])
-    value: JsonValue = Field(
+    value: ComparisonValue = Field(
         default=None,
         validate_default=True,
         description="text, a number, true or false, or for `is_one_of` a list; dates as 20261130",
@@ -322,10 +340,24 @@ class RoutingRule(RoutingPart):
         return value
 
 
+EXAMPLE: Final = {
+    "name": "Planning CT to contouring",
+    "when": {
+        "all": [
+            {"subject": "Modality", "operator": "equals", "value": "CT"},
+            {"not": {"subject": "SeriesDescription", "operator": "matches", "value": "scout"}},
+        ]
+    },
+    "destinations": ["contouring"],
+}
+
+
 class RoutingDocument(RoutingPart):
     """Rules in the order in which they are looked at."""
 
-    rules: tuple[RoutingRule, ...] = Field(default=(), max_length=MAX_RULES)
+    rules: tuple[RoutingRule, ...] = Field(
+        default=(), max_length=MAX_RULES, description="unique names", examples=[[EXAMPLE]]
+    )
 
     @model_validator(mode="before")
     @classmethod

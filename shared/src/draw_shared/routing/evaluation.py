@@ -30,7 +30,7 @@ from draw_shared.routing.document import (
 )
 from draw_shared.routing.expressions import compile_expression
 from draw_shared.routing.facts import RoutingFacts
-from draw_shared.routing.subjects import ValueKind
+from draw_shared.routing.subjects import ConditionSubject, ValueKind
 from draw_shared.routing.values import PARSERS, Comparable
 
 Held = bool | None
@@ -53,7 +53,7 @@ COMPARE: Final[Mapping[Operator, Callable[[Comparable, Comparable], bool]]] = {
 }
 
 
-class Outcome(StrEnum):
+class RuleOutcome(StrEnum):
     """What came of one rule."""
 
     APPLIES = "applies"
@@ -72,7 +72,7 @@ class Decision:
 
     destinations: tuple[str, ...]
     """In the order of the rules, each once."""
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RuleOutcome, ...]
     """One for each rule of the document."""
 
 
@@ -91,7 +91,7 @@ class RuleSeen:
     """A rule with what came of it; its conditions are looked at even if it was not reached."""
 
     rule: RoutingRule
-    outcome: Outcome
+    outcome: RuleOutcome
     condition: ConditionSeen | None
 
 
@@ -115,22 +115,28 @@ class Evaluator:
     def __init__(self, document: RoutingDocument) -> None:
         self._places: dict[tuple[object, ...], int] = {}
         self._checks: dict[int, Check] = {}
+        self._subjects: set[ConditionSubject] = set()
         self._rules = [
             _CompiledRule(rule, None if rule.when is None else self._compile(rule.when))
             for rule in document.rules
         ]
 
+    @property
+    def subjects(self) -> frozenset[ConditionSubject]:
+        """What the conditions look at: the facts that they need."""
+        return frozenset(self._subjects)
+
     def evaluate(self, facts: RoutingFacts) -> Decision:
         """Return what the rules say about these facts."""
         memory: Memory = [UNKNOWN] * len(self._places)
         destinations: dict[str, None] = {}
-        outcomes: list[Outcome] = []
+        outcomes: list[RuleOutcome] = []
         stopped = False
         for compiled in self._rules:
             rule = compiled.rule
-            outcome = Outcome.NOT_REACHED if stopped else _outcome(compiled, facts, memory)
+            outcome = RuleOutcome.NOT_REACHED if stopped else _outcome(compiled, facts, memory)
             outcomes.append(outcome)
-            if outcome is Outcome.APPLIES:
+            if outcome is RuleOutcome.APPLIES:
                 destinations.update(dict.fromkeys(rule.destinations))
                 stopped = rule.stop
         return Decision(tuple(destinations), tuple(outcomes))
@@ -179,6 +185,7 @@ class Evaluator:
             comparison.case_sensitive,
             comparison.wants_all,
         )
+        self._subjects.add(comparison.about)
         place = self._places.setdefault(key, len(self._places))
         return _remembering(place, _comparing(comparison))
 
@@ -203,16 +210,16 @@ class Evaluator:
         )
 
 
-def _outcome(compiled: _CompiledRule, facts: RoutingFacts, memory: Memory) -> Outcome:
+def _outcome(compiled: _CompiledRule, facts: RoutingFacts, memory: Memory) -> RuleOutcome:
     rule = compiled.rule
     if not rule.active:
-        return Outcome.INACTIVE
+        return RuleOutcome.INACTIVE
     if rule.trigger is not facts.trigger:
-        return Outcome.OTHER_TRIGGER
+        return RuleOutcome.OTHER_TRIGGER
     held = True if compiled.check is None else compiled.check(facts, memory)
     if held is None:
-        return Outcome.UNDECIDED
-    return Outcome.APPLIES if held else Outcome.DOES_NOT_APPLY
+        return RuleOutcome.UNDECIDED
+    return RuleOutcome.APPLIES if held else RuleOutcome.DOES_NOT_APPLY
 
 
 def _all_of(checks: Sequence[Check]) -> Check:

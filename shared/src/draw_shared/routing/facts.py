@@ -1,7 +1,7 @@
 """What is known about a series, study or object when the rules are looked at."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from draw_shared.routing import subjects
@@ -49,3 +49,16 @@ class ArrivalFacts:
             subjects.NEW_INSTANCES: (str(self.new_instances),),
             subjects.SIZE_BYTES: (str(self.size_bytes),),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderValues:
+    """What a file says about subjects."""
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By canonical name; absent and empty elements are left out."""
+    complete: bool = False
+    """Whether the header could be read as far as the subjects need it."""
+    receiving_ae: str = ""
+    sending_ae: str = ""
+    sending_address: str = ""

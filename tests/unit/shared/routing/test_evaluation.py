@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from draw_shared.routing.document import RoutingDocument, Trigger
-from draw_shared.routing.evaluation import Evaluator, Outcome
+from draw_shared.routing.evaluation import Evaluator, RuleOutcome
 from draw_shared.routing.facts import ArrivalFacts, RoutingFacts
 from draw_shared.routing.presets import PRESETS
 from draw_shared.routing.subjects import split_values, subject_of
@@ -36,7 +36,7 @@ def held(when, known):
     evaluator = Evaluator(RoutingDocument.read({"rules": [rule(when)]}))
     (outcome,) = evaluator.evaluate(known).outcomes
     seen = evaluator.explain(known).rules[0].condition
-    answer = {Outcome.APPLIES: True, Outcome.DOES_NOT_APPLY: False}.get(outcome)
+    answer = {RuleOutcome.APPLIES: True, RuleOutcome.DOES_NOT_APPLY: False}.get(outcome)
     assert seen.held is answer
     return answer
 
@@ -176,12 +176,12 @@ def test_rules_are_looked_at_in_order_until_one_stops():
     explained = Evaluator(document).explain(facts(Modality="CT"))
     assert explained.decision.destinations == ("b", "a", "c")
     assert [(seen.rule.name, seen.outcome) for seen in explained.rules] == [
-        ("off", Outcome.INACTIVE),
-        ("study", Outcome.OTHER_TRIGGER),
-        ("not ct", Outcome.DOES_NOT_APPLY),
-        ("ct", Outcome.APPLIES),
-        ("all", Outcome.APPLIES),
-        ("late", Outcome.NOT_REACHED),
+        ("off", RuleOutcome.INACTIVE),
+        ("study", RuleOutcome.OTHER_TRIGGER),
+        ("not ct", RuleOutcome.DOES_NOT_APPLY),
+        ("ct", RuleOutcome.APPLIES),
+        ("all", RuleOutcome.APPLIES),
+        ("late", RuleOutcome.NOT_REACHED),
     ]
 
 

@@ -8,11 +8,15 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from draw_api.adapters.object_elements import elements
 from draw_api.adapters.object_pixels import NoSuchFrame, NotAnImage, facts, picture
 from draw_shared.dicom.confinement import allow_seconds, confine, held_bytes
+from draw_shared.routing.subjects import subject_of
+from draw_shared.storage.header_values import read_header_values
 from draw_shared.wording import message
 
 MEMORY_BYTES: Final = 1280 * 1024**2
@@ -49,10 +53,17 @@ def _elements(request: Mapping[str, Any]) -> Answer:
     return {"elements": elements(request["path"], request["search"])}, b""
 
 
+def _values(request: Mapping[str, Any]) -> Answer:
+    subjects = [subject_of(name) for name in request["subjects"]]
+    found = read_header_values(Path(request["path"]), subjects)
+    return {"values": asdict(found)}, b""
+
+
 ACTIONS: Final[dict[str, Callable[[Mapping[str, Any]], Answer]]] = {
     "facts": _facts,
     "picture": _picture,
     "elements": _elements,
+    "values": _values,
 }
 
 

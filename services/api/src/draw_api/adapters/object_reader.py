@@ -28,6 +28,8 @@ from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
 from draw_api.ports.objects import ObjectReader
 from draw_shared.dicom.confinement import command, environment
+from draw_shared.routing.facts import HeaderValues
+from draw_shared.routing.subjects import ConditionSubject
 from draw_shared.wording import message
 
 log = structlog.get_logger()
@@ -169,6 +171,16 @@ class ConfinedObjectReader(ObjectReader):
     def elements(self, path: str, search: str) -> Elements:
         answer, _ = self._ask("elements", path, search=search)
         return Elements.model_validate(answer["elements"])
+
+    @override
+    def values(self, path: str, subjects: Sequence[ConditionSubject]) -> HeaderValues:
+        try:
+            answer, _ = self._ask("values", path, subjects=[subject.name for subject in subjects])
+        except (NotFound, Conflict):
+            return HeaderValues()
+        found = answer["values"]
+        values = {name: tuple(texts) for name, texts in found.pop("values").items()}
+        return HeaderValues(values, **found)
 
     def _ask(self, action: str, path: str, **parameters: object) -> tuple[dict[str, Any], bytes]:
         inside = self._root.resolve()

@@ -1,7 +1,7 @@
 """Versions of the rules of routing in PostgreSQL."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -10,7 +10,10 @@ from typing_extensions import override
 
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.routing import StoredRoutingVersion
-from draw_api.ports.routing import RoutingRepository
+from draw_api.ports.routing import RoutingFactsSource, RoutingRepository
+from draw_shared.db.routing_facts import Reader, series_facts
+from draw_shared.routing.facts import RoutingFacts
+from draw_shared.routing.subjects import ConditionSubject
 
 NEWEST: Final = text(
     "SELECT version, document, created_at, created_by, comment FROM routing_documents"
@@ -78,3 +81,17 @@ class PostgresRoutingRepository(RoutingRepository):
             },
         )
         return added.first() is not None
+
+
+class PostgresRoutingFactsSource(RoutingFactsSource):
+    """The index, and the files of objects where it does not suffice."""
+
+    def __init__(self, session: Session, read: Reader) -> None:
+        self._connection = session.connection()
+        self._read = read
+
+    @override
+    def series(
+        self, series_instance_uid: str, wanted: Iterable[ConditionSubject]
+    ) -> tuple[str, RoutingFacts] | None:
+        return series_facts(self._connection, series_instance_uid, wanted, self._read)

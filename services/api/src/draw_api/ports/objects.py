@@ -13,6 +13,8 @@ from draw_api.models.objects import (
     StoredFile,
     StoredSlice,
 )
+from draw_shared.routing.facts import HeaderValues
+from draw_shared.routing.subjects import ConditionSubject
 
 
 class ObjectRepository(Protocol):
@@ -47,6 +49,9 @@ class ObjectReader(Protocol):
 
     def elements(self, path: str, search: str) -> Elements:
         """Return the elements, or those that match a search and the sequences around them."""
+
+    def values(self, path: str, subjects: Sequence[ConditionSubject]) -> HeaderValues:
+        """Return what an object says about subjects of conditions; nothing if it is unreadable."""
 
     def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
         """Yield a ZIP archive in pieces; files that no longer exist are left out."""

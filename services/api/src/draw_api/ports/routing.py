@@ -1,10 +1,12 @@
-"""Port of routing: the versions of its document."""
+"""Ports of routing: the versions of its document, and the facts about what was received."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from draw_api.models.paging import Page
 from draw_api.models.routing import StoredRoutingVersion
+from draw_shared.routing.facts import RoutingFacts
+from draw_shared.routing.subjects import ConditionSubject
 
 
 class RoutingRepository(Protocol):
@@ -23,3 +25,12 @@ class RoutingRepository(Protocol):
 
     def add(self, number: int, document: Mapping[str, Any], by: str, comment: str) -> bool:
         """Add a version; return False if another caller has taken the number."""
+
+
+class RoutingFactsSource(Protocol):
+    """What the archive knows about series."""
+
+    def series(
+        self, series_instance_uid: str, wanted: Iterable[ConditionSubject]
+    ) -> tuple[str, RoutingFacts] | None:
+        """Return the study of a series, and the facts about it; None if there is none."""

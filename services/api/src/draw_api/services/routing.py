@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from draw_api.models.access import Principal
 from draw_api.models.failures import (
     Conflict,
+    FieldProblem,
     Invalid,
     NotFound,
     PreconditionFailed,
@@ -16,15 +17,19 @@ from draw_api.models.failures import (
 from draw_api.models.paging import Page
 from draw_api.models.routing import (
     RoutingHistoryEntry,
+    RoutingQuestion,
+    RoutingReasons,
     RoutingVersion,
     StoredRoutingVersion,
+    reasons,
     rule_changes,
 )
 from draw_api.models.wording import problems_of
 from draw_api.ports.audit import AuditTrail
-from draw_api.ports.routing import RoutingRepository
+from draw_api.ports.routing import RoutingFactsSource, RoutingRepository
 from draw_api.services.config import MAX_COMMENT_LENGTH, matches
 from draw_shared.routing.document import RoutingDocument
+from draw_shared.routing.evaluation import Evaluator
 from draw_shared.wording import message
 
 BEFORE_ALL: Mapping[str, Any] = {"rules": []}
@@ -34,8 +39,11 @@ BEFORE_ALL: Mapping[str, Any] = {"rules": []}
 class RoutingService:
     """The rules of routing."""
 
-    def __init__(self, versions: RoutingRepository, audit: AuditTrail) -> None:
+    def __init__(
+        self, versions: RoutingRepository, archive: RoutingFactsSource, audit: AuditTrail
+    ) -> None:
         self._versions = versions
+        self._archive = archive
         self._audit = audit
 
     def current(self) -> RoutingVersion:
@@ -89,6 +97,30 @@ class RoutingService:
         wanted = self.version(number).document
         return self._put(by, newest, wanted, message("version %(number)s again", number=number))
 
+    def explain(self, by: Principal, question: RoutingQuestion) -> RoutingReasons:
+        """Return what rules say about a series and why, and record who looked at its values.
+
+        Raises:
+            NotFound: the index has no such series.
+            Invalid: the given document is none; the fields say why.
+        """
+        current, document = None, question.document
+        if document is None:
+            current = self.current()
+            document = current.document
+        else:
+            _check(document, "document")
+        evaluator = Evaluator(document)
+        found = self._archive.series(question.series_instance_uid, evaluator.subjects)
+        if found is None:
+            raise NotFound(message("The index has no such series."))
+        study, facts = found
+        self._audit.record(
+            by, "routing.explain", question.series_instance_uid, study_instance_uid=study
+        )
+        version = None if current is None else current.version
+        return reasons(version, facts, evaluator.explain(facts))
+
     def _require_match(self, if_match: str | None) -> StoredRoutingVersion | None:
         if if_match is None:
             raise PreconditionRequired(
@@ -126,12 +158,15 @@ class RoutingService:
         return self.version(number)
 
 
-def _check(document: RoutingDocument) -> None:
-    """Raise Invalid when rules do not go together."""
+def _check(document: RoutingDocument, place: str = "") -> None:
+    """Raise Invalid when rules do not go together; `place` is where the document was sent."""
     try:
         document.check()
     except ValidationError as error:
-        raise Invalid(problems_of(error.errors())) from error
+        found = problems_of(error.errors())
+        raise Invalid(
+            [FieldProblem(f"{place}.{p.field}".lstrip("."), p.message) for p in found]
+        ) from error
 
 
 def _to_entry(stored: StoredRoutingVersion, before: Mapping[str, Any]) -> RoutingHistoryEntry:

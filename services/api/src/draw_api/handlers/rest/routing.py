@@ -13,7 +13,13 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
-from draw_api.models.routing import RoutingHistoryEntry, RoutingPreset, RoutingVersion
+from draw_api.models.routing import (
+    RoutingHistoryEntry,
+    RoutingPreset,
+    RoutingQuestion,
+    RoutingReasons,
+    RoutingVersion,
+)
 from draw_api.services.config import etag
 from draw_shared.routing.document import RoutingDocument
 from draw_shared.routing.presets import PRESETS
@@ -75,6 +81,12 @@ def restore(
 ) -> RoutingVersion:
     """Roll back: put an earlier version in force again, as a new version."""
     return _set_etag(response, work.routing.restore(by, version, if_match))
+
+
+@router.post("/explain", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
+def explain(by: MayReadRouting, work: InWork, body: RoutingQuestion) -> RoutingReasons:
+    """Return what rules say about a series of the archive and why; nothing is sent or saved."""
+    return work.routing.explain(by, body)
 
 
 def _set_etag(response: Response, found: RoutingVersion) -> RoutingVersion:

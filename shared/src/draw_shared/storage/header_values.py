@@ -1,0 +1,133 @@
+"""Reads the values of subjects of conditions from a stored file, in bounded memory."""
+
+import mmap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from struct import unpack_from
+from typing import Final
+
+from draw_shared.dicom.encoding import part10
+from draw_shared.dicom.encoding.characters import TEXT_VRS, CharacterSet, character_set
+from draw_shared.dicom.encoding.data_set import gather
+from draw_shared.dicom.encoding.scan import Scanner
+from draw_shared.dicom.encoding.walk import Undecodable, WalkEnd
+from draw_shared.routing.document import Trigger
+from draw_shared.routing.facts import ArrivalFacts, HeaderValues, RoutingFacts
+from draw_shared.routing.subjects import MAX_VALUES, ConditionSubject, ValueKind, split_values
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Nothing behind this offset is read."""
+MAX_VALUE_BYTES: Final = 64 * 1024
+MAX_ITEMS: Final = 64
+"""Items of one sequence; further ones are not looked at."""
+CHARACTER_SET: Final = 0x00080005
+NUMBERS: Final[Mapping[str, tuple[str, int]]] = {
+    "US": ("H", 2),
+    "SS": ("h", 2),
+    "UL": ("I", 4),
+    "SL": ("i", 4),
+    "UV": ("Q", 8),
+    "SV": ("q", 8),
+    "FL": ("f", 4),
+    "FD": ("d", 8),
+}
+"""Format and size of each binary number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The values of a data set or of an item, as they are in the file."""
+
+    scanner: Scanner
+    raw: Mapping[int, bytes]
+    characters: CharacterSet
+
+
+def read_header_values(path: Path, subjects: Sequence[ConditionSubject]) -> HeaderValues:
+    """Return the values of those subjects that are elements.
+
+    A file that cannot be read gives none, and is not complete.
+    """
+    elements = [subject for subject in subjects if subject.is_element]
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held,
+            memoryview(held) as view,
+            view[:MAX_BYTES] as data,
+        ):
+            return _read(data, elements, whole=len(view) <= MAX_BYTES)
+    except (OSError, ValueError, Undecodable):
+        return HeaderValues()
+
+
+def _read(data: memoryview, elements: Sequence[ConditionSubject], *, whole: bool) -> HeaderValues:
+    meta, offset = part10.decode(bytes(data[: part10.MAX_META_BYTES + part10.META_START]))
+    wanted = frozenset((CHARACTER_SET, *(subject.tags[0] for subject in elements)))
+    with data[offset:] as body:
+        scanner, found = gather(
+            body, meta.transfer_syntax_uid, wanted, last=max(wanted), whole=whole
+        )
+    complete = found.ending in {WalkEnd.PASSED, WalkEnd.ENDED}
+    top = _Level(scanner, found.values, character_set(found.values.get(CHARACTER_SET, b"")))
+    values: dict[str, tuple[str, ...]] = {}
+    for subject in elements:
+        try:
+            texts = tuple(islice(_values(top, subject, subject.tags), MAX_VALUES))
+        except Undecodable:
+            complete = False
+        else:
+            if texts:
+                values[subject.name] = tuple(dict.fromkeys(texts))
+    return HeaderValues(values, complete, meta.receiving_ae, meta.sending_ae, meta.sending_address)
+
+
+def _values(level: _Level, subject: ConditionSubject, tags: Sequence[int]) -> Iterator[str]:
+    """Yield the values at a path; those of all items."""
+    raw = level.raw.get(tags[0], b"")
+    if not raw:
+        return
+    if len(tags) == 1:
+        yield from _decode(level, subject, raw)
+        return
+    wanted = frozenset((CHARACTER_SET, tags[1]))
+    for item in islice(level.scanner.items(raw, wanted), MAX_ITEMS):
+        own = item.get(CHARACTER_SET)
+        characters = character_set(own) if own else level.characters
+        yield from _values(_Level(level.scanner, item, characters), subject, tags[1:])
+
+
+def _decode(level: _Level, subject: ConditionSubject, raw: bytes) -> tuple[str, ...]:
+    if subject.kind is ValueKind.PRESENCE:
+        return (f"{len(raw)} bytes",)
+    raw, vr = raw[:MAX_VALUE_BYTES], subject.vr.partition(" or ")[0]
+    if vr in NUMBERS:
+        letter, size = NUMBERS[vr]
+        order = ">" if level.scanner.big_endian else "<"
+        numbers = unpack_from(f"{order}{min(len(raw) // size, MAX_VALUES)}{letter}", raw)
+        return tuple(map(str, numbers))
+    text = level.characters.read(raw, vr) if vr in TEXT_VRS else raw.decode("ascii", "replace")
+    return split_values(text, vr)
+
+
+def file_facts(
+    path: Path, wanted: Iterable[ConditionSubject], trigger: Trigger, at: datetime
+) -> RoutingFacts:
+    """Return what a file says, as facts about a series, study or object that is only this file.
+
+    Raises:
+        OSError: there is no such file, or it may not be read.
+    """
+    size_bytes = path.stat().st_size
+    header = read_header_values(path, tuple(wanted))
+    arrival = ArrivalFacts(
+        calling_ae=(header.sending_ae,) if header.sending_ae else (),
+        called_ae=(header.receiving_ae,) if header.receiving_ae else (),
+        address=(header.sending_address,) if header.sending_address else (),
+        size_bytes=size_bytes,
+    )
+    values = {**header.values, **arrival.values()}
+    return RoutingFacts(trigger, values, at, unreadable=not header.complete)
