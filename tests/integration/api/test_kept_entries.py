@@ -131,11 +131,13 @@ def test_a_question_that_was_answered_is_asked_again(browser):
     assert 'value="wrong patient"' in asked.text
 
 
-def test_too_much_to_keep_is_said(browser):
+@pytest.mark.parametrize("length", [60_000, 200_000])
+def test_too_much_to_keep_is_said(browser, length):
     browser.cookies.delete(COOKIE)
-    answer = browser.post("/batches/preview", data={"text": "x" * 60_000})
+    answer = browser.post("/batches/preview", data={"text": "x" * length})
     assert answer.status_code == 401
     assert "too much to keep" in answer.text
+    assert 'name="next" value="/batches/preview"' in answer.text
 
 
 def test_unusable_characters_cost_only_themselves(browser):
@@ -203,6 +205,10 @@ def test_what_cannot_be_shown_is_said_in_the_language_of_the_visitor(shared_api)
     stranger = shared_api.client().get("/nowhere", headers={"Cookie": f"{COOKIE}=nobody"})
     assert stranger.status_code == 404
     assert "There is nothing at this address." in stranger.text
+    for path in ("/jobs/x", "/patients/0", "/nodes/99999999999999999999"):
+        answer = german.get(path)
+        assert answer.status_code == 404
+        assert "Unter dieser Adresse gibt es nichts." in answer.text
     wrong = german.get("/jobs", params={"cursor": "x" * 500})
     assert wrong.status_code == 422
     assert "<strong>Seite der Liste</strong>: " in wrong.text

@@ -26,6 +26,10 @@ MAX_BYTES: Final = 8 * 1024**2
 """The longest list of studies, as a document; the other routes have limits of their own."""
 
 
+class TooLargeForStrangers(HTTPException):
+    """Who signs in may send as much."""
+
+
 class BoundedBodies:
     """ASGI middleware; a request of usual size passes unchanged."""
 
@@ -109,7 +113,8 @@ def _too_large(most: int, *, signed_in: bool = True) -> HTTPException:
             "A request from somebody who is not signed in has at most %(size)s.", size=size
         )
     )
-    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words)
+    kind = HTTPException if signed_in else TooLargeForStrangers
+    return kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words)
 
 
 @asynccontextmanager

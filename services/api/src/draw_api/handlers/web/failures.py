@@ -19,7 +19,9 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from draw_api.handlers.bodies import TooLargeForStrangers
 from draw_api.handlers.identity import COOKIE, SAFE_METHODS, client_address
+from draw_api.handlers.problems import DESCRIPTIONS, problem
 from draw_api.handlers.turns import RequestCost, WaitingRoom
 from draw_api.handlers.web.field_names import field_name
 from draw_api.handlers.web.kept import KeptView, kept_of_request
@@ -85,13 +87,16 @@ def _for_people(handler: Handler) -> Handler:
         answer = await made if inspect.isawaitable(made) else made
         if request.url.path.startswith(PROGRAMS):
             return answer
-        if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            return await _to_sign_in(request)
+        too_large = isinstance(error, TooLargeForStrangers)
+        if too_large or answer.status_code == HTTPStatus.UNAUTHORIZED:
+            return await _to_sign_in(request, too_large=too_large)
         if answer.status_code in BEFORE_ANY_PAGE and _visitor(request) is None:
             await _identify(request)
         form = _page_of_form(request, error)
         if form is not None:
             return redirect(form)
+        if _is_no_address(error):
+            answer = problem(HTTPStatus.NOT_FOUND, DESCRIPTIONS[HTTPStatus.NOT_FOUND])
         if isinstance(error, OldToken | UnusableText):
             return await _with_entries(request, answer, error)
         return _as_page(request, answer)
@@ -118,6 +123,13 @@ def _caller(request: Request) -> Principal:
     with factory() as work:
         session = request.cookies[COOKIE]
         return work.access.by_session(session, client_address(request))
+
+
+def _is_no_address(error: Exception) -> bool:
+    """Return whether only parts of the address's path are wrong: no page can be there."""
+    return isinstance(error, RequestValidationError) and all(
+        one["loc"][:1] == ("path",) for one in error.errors()
+    )
 
 
 def _page_of_form(request: Request, error: Exception) -> str | None:
@@ -193,7 +205,7 @@ def _visitor(request: Request) -> Principal | None:
     return found if isinstance(found, Principal) else None
 
 
-async def _to_sign_in(request: Request) -> Response:
+async def _to_sign_in(request: Request, *, too_large: bool) -> Response:
     url = urlsplit(str(request.url))
     if asks_for_fragment(request):
         url = urlsplit(request.headers.get("hx-current-url", ""))
@@ -201,18 +213,22 @@ async def _to_sign_in(request: Request) -> Response:
     target = f"{SIGN_IN}?next={quote(here, safe='')}" if here != "/" else SIGN_IN
     if asks_for_fragment(request):
         return Response(headers={REDIRECT_HEADER: target})
+    if too_large:
+        return _sign_in_elsewhere(request, here)
     kept = await kept_of_request(request)
     if kept is None or kept.empty:
         return redirect(target)
-    view = SignInView(
-        here,
-        provider=provider_of(request),
-        kept=kept if kept.fits else None,
-        problem=""
-        if kept.fits
-        else _(
-            "The session has ended, and what you typed is too much to"
-            " keep. Sign in in another tab, then go back in this one and send it again."
-        ),
+    if not kept.fits:
+        return _sign_in_elsewhere(request, here)
+    view = SignInView(here, provider=provider_of(request), kept=kept)
+    return page(request, None, view, status=HTTPStatus.UNAUTHORIZED)
+
+
+def _sign_in_elsewhere(request: Request, here: str) -> Response:
+    """Say how to save what was typed, which is too much for the sign-in page to carry."""
+    words = _(
+        "The session has ended, and what you typed is too much to"
+        " keep. Sign in in another tab, then go back in this one and send it again."
     )
+    view = SignInView(here, provider=provider_of(request), problem=words)
     return page(request, None, view, status=HTTPStatus.UNAUTHORIZED)
