@@ -98,4 +98,4 @@ def test_the_page_keeps_an_empty_first_column_and_shows_doubts(operator, node_id
     text = "\tPatientID\n" + "".join(f"x\t12345{n}\n" for n in range(6)) + "x\t77\n"
     answer = operator.post("/batches/preview", data=form | {"text": text})
     assert "7 items to retrieve" in answer.text
-    assert "line 8, column PatientID: 77 is shorter" in answer.text
+    assert "Line 8, column PatientID: 77 is shorter" in answer.text
