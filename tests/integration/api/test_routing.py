@@ -93,6 +93,10 @@ def test_what_is_wrong_is_said_by_field_and_nothing_changes(admin):
     for _ in range(200):
         deep = {"not": deep}
     assert problems(put(admin, RULE | {"when": deep})) == {"body": "is nested too deeply"}
+    for bottomless in ("[" * 100_000 + "]" * 100_000, '{"not":' * 100_000):
+        sent = f'{{"rules": [{{"name": "a", "stop": true, "when": {bottomless}}}]}}'
+        headers = {"If-Match": "*", "Content-Type": "application/json"}
+        assert 400 <= admin.put(ROUTING, content=sent, headers=headers).status_code < 500
     assert admin.get(ROUTING).json()["version"] == 0
 
 

@@ -24,6 +24,8 @@ MAX_VALUE_BYTES: Final = 64 * 1024
 MAX_ITEMS: Final = 64
 """Items of one sequence; further ones are not looked at."""
 CHARACTER_SET: Final = 0x00080005
+PIXEL_REPRESENTATION: Final = 0x00280103
+UNSIGNED_OR_SIGNED: Final = "US or SS"
 NUMBERS: Final[Mapping[str, tuple[str, int]]] = {
     "US": ("H", 2),
     "SS": ("h", 2),
@@ -44,6 +46,8 @@ class _Level:
     scanner: Scanner
     raw: Mapping[int, bytes]
     characters: CharacterSet
+    signed: bool
+    """Whether pixels are signed, and with them values of the VR `US or SS`."""
 
 
 def read_header_values(path: Path, subjects: Sequence[ConditionSubject]) -> HeaderValues:
@@ -66,13 +70,20 @@ def read_header_values(path: Path, subjects: Sequence[ConditionSubject]) -> Head
 
 def _read(data: memoryview, elements: Sequence[ConditionSubject], *, whole: bool) -> HeaderValues:
     meta, offset = part10.decode(bytes(data[: part10.MAX_META_BYTES + part10.META_START]))
-    wanted = frozenset((CHARACTER_SET, *(subject.tags[0] for subject in elements)))
+    wanted = frozenset(
+        (CHARACTER_SET, PIXEL_REPRESENTATION, *(subject.tags[0] for subject in elements))
+    )
     with data[offset:] as body:
         scanner, found = gather(
             body, meta.transfer_syntax_uid, wanted, last=max(wanted), whole=whole
         )
     complete = found.ending in {WalkEnd.PASSED, WalkEnd.ENDED}
-    top = _Level(scanner, found.values, character_set(found.values.get(CHARACTER_SET, b"")))
+    top = _Level(
+        scanner,
+        found.values,
+        character_set(found.values.get(CHARACTER_SET, b"")),
+        any(found.values.get(PIXEL_REPRESENTATION, b"")),
+    )
     values: dict[str, tuple[str, ...]] = {}
     for subject in elements:
         try:
@@ -97,13 +108,15 @@ def _values(level: _Level, subject: ConditionSubject, tags: Sequence[int]) -> It
     for item in islice(level.scanner.items(raw, wanted), MAX_ITEMS):
         own = item.get(CHARACTER_SET)
         characters = character_set(own) if own else level.characters
-        yield from _values(_Level(level.scanner, item, characters), subject, tags[1:])
+        yield from _values(_Level(level.scanner, item, characters, level.signed), subject, tags[1:])
 
 
 def _decode(level: _Level, subject: ConditionSubject, raw: bytes) -> tuple[str, ...]:
     if subject.kind is ValueKind.PRESENCE:
         return (f"{len(raw)} bytes",)
     raw, vr = raw[:MAX_VALUE_BYTES], subject.vr.partition(" or ")[0]
+    if subject.vr == UNSIGNED_OR_SIGNED and level.signed:
+        vr = "SS"
     if vr in NUMBERS:
         letter, size = NUMBERS[vr]
         order = ">" if level.scanner.big_endian else "<"
