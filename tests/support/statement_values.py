@@ -356,8 +356,15 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
         {"since": NOW - timedelta(minutes=10), "peer": "MODALITY7"},
     ),
     "draw_api.adapters.transaction_queries.REJECTED": (
-        {"since": NOW - timedelta(days=7), "until": NOW, "ae": "", "reason": ""},
-        {"since": NOW - timedelta(days=365), "until": NOW, "before": NOW, "ae": "X", "reason": ""},
+        {"since": NOW - timedelta(days=7), "until": NOW, "ae": "", "reason": "", "peer": ""},
+        {
+            "since": NOW - timedelta(days=365),
+            "until": NOW,
+            "before": NOW,
+            "ae": "X",
+            "reason": "",
+            "peer": "MODALITY7",
+        },
     ),
     "draw_api.adapters.user_queries.SESSIONS": (_USER | {"user_id": None},),
     "draw_api.adapters.user_queries.SESSION_OWNER": (_USER,),

@@ -41,19 +41,20 @@ def rights(admin, **proposal):
     return {one["right"]: True if one["granted"] else one["words"] for one in told}
 
 
-def reject(api, calling_ae, address, count=1, words="not allowed (1/1/3)"):
+def reject(api, calling_ae, address, count=1, words="not allowed (1/1/3)", called_ae="DRAW_SCP"):
     with api.database.session() as session:
         for _ in range(count):
             session.connection().execute(
                 text(
                     "INSERT INTO transactions (record_id, occurred_at, kind, outcome, replica,"
-                    " calling_ae, peer_address, status, detail) VALUES (:id, :at, 'rejection',"
-                    " 'rejected', 'scp', :calling, :address, 3, :words)"
+                    " calling_ae, called_ae, peer_address, status, detail) VALUES (:id, :at,"
+                    " 'rejection', 'rejected', 'scp', :calling, :called, :address, 3, :words)"
                 ),
                 {
                     "id": uuid4(),
                     "at": datetime.now(UTC),
                     "calling": calling_ae,
+                    "called": called_ae,
                     "address": address,
                     "words": words,
                 },
@@ -184,6 +185,33 @@ def test_explanations_name_the_transfer_syntax_or_why_there_is_none(admin):
     )
     unknown = explain(admin, sop_class_uid="1.2.840.10008.5.1.4.1.1.6.1")
     assert unknown["verdict"] == "the SOP class is not switched on"
+
+
+@pytest.mark.parametrize("path", ["/", "/transactions", "/ae-titles", "/ae-titles/rejected"])
+def test_a_peer_that_called_us_wrongly_is_explained_as_it_was_rejected(api, admin, path):
+    configure(admin, {"security": {"check_called_ae": True}})
+    reject(api, "CT_1", "192.0.2.7", 2, "the called AE title is not ours (1/1/7)", "OLD&NAME")
+    page = admin.get(path).text
+    assert "It called OLD&amp;NAME." in page
+    link = re.search(r'href="(/ae-titles/simulator\?[^"]+)"', page)[1]
+    explained = admin.get(link.replace("&amp;", "&")).text
+    assert "Rejected</span>" in explained
+    assert "the called AE title is not ours" in explained
+
+
+def test_the_activity_of_a_peer_shows_its_own_rejections(api, admin):
+    for number in range(5):
+        reject(api, f"OTHER_{number}", "192.0.2.8")
+    reject(api, "CT_1", "192.0.2.7", words="first reason (1/1/3)")
+    reject(api, "CT_2", "192.0.2.8")
+    for peer, shown in (("CT_1", {"CT_1"}), ("192.0.2.7", {"CT_1"}), ("CT_2", {"CT_2"})):
+        page = admin.get("/transactions", params={"peer": peer}).text
+        rejections = page.partition('id="rejections"')[2].partition("</section>")[0]
+        chip = re.search(r'href="(/ae-titles/rejected[^"]*)">Rejected<', page)[1]
+        for html in (rejections, admin.get(chip.replace("&amp;", "&")).text):
+            assert {title for title in ("CT_1", "CT_2", "OTHER_4") if title in html} == shown
+    assert 'id="rejections"' not in admin.get("/transactions?activity=stored").text
+    assert 'id="rejections"' not in admin.get("/transactions?peer=CT_3").text
 
 
 def test_rejected_peers_are_counted_and_one_request_lets_them_in(api, admin):

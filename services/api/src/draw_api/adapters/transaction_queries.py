@@ -67,10 +67,12 @@ END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 REJECTED: Final = text(
     """
     SELECT calling_ae, coalesce(peer_address, '') AS peer_address, coalesce(detail, '') AS reason,
-        count(*) AS count, min(occurred_at) AS first_seen, max(occurred_at) AS last_seen
+        count(*) AS count, min(occurred_at) AS first_seen, max(occurred_at) AS last_seen,
+        coalesce((array_agg(called_ae ORDER BY occurred_at DESC, id DESC))[1], '') AS called_ae
     FROM (SELECT * FROM transactions
         WHERE kind = 'rejection' AND occurred_at > :since AND occurred_at < :until
         ORDER BY occurred_at DESC LIMIT :looked_at) newest
+    WHERE CAST(:peer AS text) = '' OR calling_ae = :peer OR peer_address = :peer
     GROUP BY 1, 2, 3
     HAVING CAST(:before AS timestamptz) IS NULL
         OR (max(occurred_at), coalesce(calling_ae, ''), coalesce(peer_address, ''),
@@ -188,9 +190,15 @@ class PostgresTransactionRepository(TransactionRepository, RejectionRepository, 
 
     @override
     def rejected(
-        self, since: datetime, until: datetime | None, cursor: str | None, limit: int
+        self,
+        since: datetime,
+        until: datetime | None,
+        cursor: str | None,
+        limit: int,
+        *,
+        peer: str = "",
     ) -> Page[RejectedPeer]:
-        span = {"since": since, "until": until or END_OF_TIME}
+        span = {"since": since, "until": until or END_OF_TIME, "peer": peer}
         values = span | {"limit": limit + 1, "looked_at": LOOKED_AT} | _rejected_before(cursor)
         rows = self._connection.execute(REJECTED, values).mappings()
         peers = [RejectedPeer(**row, can_be_allowed=False) for row in rows]

@@ -11,6 +11,7 @@ from draw_shared.addresses import address_of
 from draw_shared.contracts.certificates import CertificateName
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle, Uid
 from draw_shared.contracts.texts import LINE
+from draw_shared.dicom.network import admission
 from draw_shared.dicom.network.rights import EVERY_RIGHT, Right
 from draw_shared.wording import message
 
@@ -184,6 +185,9 @@ class RejectedPeer(Answer):
     )
     peer_address: str = Field(examples=["192.0.2.17"])
     reason: str = Field(examples=["the calling AE title is not allowed (1/1/3)"])
+    called_ae: str = Field(
+        default="", description="what it called us the last time", examples=["DRAW_SCP"]
+    )
     count: int = Field(examples=[12])
     first_seen: datetime
     last_seen: datetime
@@ -199,6 +203,11 @@ class RejectedPeer(Answer):
     def title_problem(self) -> str:
         """Why nobody could allow its AE title, and what to change; empty: nothing."""
         return title_problem(self.calling_ae)
+
+    @property
+    def called_wrongly(self) -> bool:
+        """Whether it was rejected for what it called us."""
+        return bool(self.called_ae) and self.reason.startswith(admission.UNKNOWN_CALLED.words)
 
     @property
     def key(self) -> str:

@@ -55,11 +55,18 @@ class RejectionRepository(Protocol):
     """The recorded rejections."""
 
     def rejected(
-        self, since: datetime, until: datetime | None, cursor: str | None, limit: int
+        self,
+        since: datetime,
+        until: datetime | None,
+        cursor: str | None,
+        limit: int,
+        *,
+        peer: str = "",
     ) -> Page[RejectedPeer]:
         """Return a page of the peers rejected in this time, last seen first.
 
-        A peer is an AE title at an address with the reason of its rejection.
+        A peer is an AE title at an address with the reason of its rejection; `peer` may be one of
+        the first two.
         """
 
 

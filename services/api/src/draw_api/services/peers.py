@@ -125,10 +125,19 @@ class PeerService:
         self._record_change(by, "ae_title.delete", ae_title)
 
     def rejected(
-        self, since: datetime, until: datetime | None, cursor: str | None, limit: int
+        self,
+        since: datetime,
+        until: datetime | None,
+        cursor: str | None,
+        limit: int,
+        *,
+        peer: str = "",
     ) -> Page[RejectedPeer]:
-        """Return the peers rejected in this time, and whether allowing them would help now."""
-        page = self._rejections.rejected(since, until, cursor, limit)
+        """Return the peers rejected in this time, and whether allowing them would help now.
+
+        With `peer` only those of this AE title or address.
+        """
+        page = self._rejections.rejected(since, until, cursor, limit, peer=peer)
         return Page(items=self.judge(page.items), next_cursor=page.next_cursor)
 
     def judge(self, rejected: Sequence[RejectedPeer]) -> list[RejectedPeer]:

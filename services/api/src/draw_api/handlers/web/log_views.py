@@ -165,6 +165,7 @@ class AssociationListView(View):
             "/ae-titles/rejected",
             since=c.since.isoformat() if c.since else "",
             until=c.until.isoformat() if c.until else "",
+            peer=c.peer,
         )
 
     def filters(self, path: str = "/transactions", **changed: str) -> str:
@@ -269,7 +270,9 @@ def _chosen(kind: type[Choice], text: str) -> Choice | None:
 
 
 def _look(work: UnitOfWork, asked: _Asked) -> LiveAssociationsView:
-    whole = asked.cursor is None and asked.criteria.trouble is not AssociationTrouble.REFUSED
+    # Who was rejected did nothing else in that association.
+    refused = asked.criteria.trouble is AssociationTrouble.REFUSED
+    whole = asked.cursor is None and not refused and asked.criteria.activity is None
     return LiveAssociationsView(
         work.log_views.associations(asked.criteria, asked.cursor, ON_A_PAGE),
         asked.criteria,
@@ -282,7 +285,7 @@ def _look(work: UnitOfWork, asked: _Asked) -> LiveAssociationsView:
 def _rejected(work: UnitOfWork, criteria: AssociationCriteria) -> Page[RejectedPeer]:
     """Return the newest rejected peers: of the time that is asked for, or of the last day."""
     since = criteria.since or long_before(criteria.until or datetime.now(UTC), REJECTED)
-    return work.peers.rejected(since, criteria.until, None, SHOWN_REJECTED)
+    return work.peers.rejected(since, criteria.until, None, SHOWN_REJECTED, peer=criteria.peer)
 
 
 @router.get("/transactions")

@@ -121,6 +121,8 @@ class RejectedView(View):
     since: datetime | None
     """The beginning of what is shown; None: the last days."""
     until: datetime | None
+    peer: str
+    """The AE title or address whose rejections are shown; empty: those of all."""
     days: int = REJECTED_DAYS
 
 
@@ -176,12 +178,13 @@ def rejected(
     work: InWork,
     since: SearchText = "",
     until: SearchText = "",
+    peer: SearchText = "",
     cursor: Cursor = None,
 ) -> Response:
     """List the peers that were rejected lately, or in a time, last seen first."""
-    begin, end = moment_of(since), moment_of(until)
-    found = work.peers.rejected(begin or _days_before(end), end, cursor, ON_A_PAGE)
-    return page(request, by, RejectedView(found, begin, end))
+    begin, end, of_peer = moment_of(since), moment_of(until), peer.strip()
+    found = work.peers.rejected(begin or _days_before(end), end, cursor, ON_A_PAGE, peer=of_peer)
+    return page(request, by, RejectedView(found, begin, end, of_peer))
 
 
 def _days_before(end: datetime | None) -> datetime:
