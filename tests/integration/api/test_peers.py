@@ -192,7 +192,7 @@ def test_a_peer_that_called_us_wrongly_is_explained_as_it_was_rejected(api, admi
     configure(admin, {"security": {"check_called_ae": True}})
     reject(api, "CT_1", "192.0.2.7", 2, "the called AE title is not ours (1/1/7)", "OLD&NAME")
     page = admin.get(path).text
-    assert "It called OLD&amp;NAME." in page
+    assert "(1/1/7): it called OLD&amp;NAME" in page
     link = re.search(r'href="(/ae-titles/simulator\?[^"]+)"', page)[1]
     explained = admin.get(link.replace("&amp;", "&")).text
     assert "Rejected</span>" in explained

@@ -26,7 +26,10 @@ def operator(shared_api, module_database_url):
     with psycopg.connect(module_database_url) as connection:
         patient = index_rows.insert(connection, Level.PATIENT, {"PatientID": "P1"})
         for study, zone, size in (("1.1", FIRST, 7), ("1.2", LAST, 9), ("1.3", LAST, 8)):
-            values = {"StudyInstanceUID": study, "StudyDate": today(zone), "size_bytes": size}
+            values = {
+                "StudyInstanceUID": study, "StudyDate": today(zone), "size_bytes": size,
+                "series_count": 1, "instance_count": 3,
+            }  # fmt: skip
             index_rows.insert(connection, Level.STUDY, values, patient)
         values = {"StudyInstanceUID": "1.4", "StudyDate": "20200101", "series_count": SERIES}
         study = index_rows.insert(connection, Level.STUDY, values, patient)
@@ -108,3 +111,29 @@ def test_series_stand_in_the_order_of_their_number_over_all_pages(operator):
         assert "the others are on the other pages" in page.text
     viewer = operator.get("/api/v1/studies/1.4/series", params={"limit": 2}).json()
     assert [one["series_instance_uid"] for one in viewer["items"]] == ["1.4.0", "1.4.1"]
+
+
+def test_a_page_that_cannot_do_it_leads_back_to_where_it_was_asked(operator):
+    form = {"csrf_token": operator.headers["X-CSRF-Token"], "back": "/studies?search=1.1&days=0"}
+    for answer, back in (
+        (operator.post("/selection/send", data=form), "/studies?search=1.1&amp;days=0"),
+        (operator.post("/selection/send", data=form | {"back": "//evil"}), "/selection/send"),
+        (
+            operator.post(
+                "/jobs/00000000-0000-4000-8000-000000000000/retry", data=form | {"back": ""}
+            ),
+            "/jobs",
+        ),
+        (operator.get("/studies", params={"modality": "c t"}), "/studies"),
+        (operator.get("/studies/9.9"), "/studies"),
+    ):
+        assert answer.is_client_error
+        assert f'<a class="button primary" href="{back}">Back</a>' in answer.text
+    assert ">Back</a>" not in operator.get("/nowhere").text
+
+
+def test_series_and_images_of_a_study_are_counted_apart(operator):
+    for language, words in (("en", "250 series, 0 images"), ("de", "250 Serien, 0 Bilder")):
+        page = operator.get("/studies", headers={"Accept-Language": language}).text
+        assert words in page
+        assert ("1 Serie, 3 Bilder" if language == "de" else "1 series, 3 images") in page

@@ -38,7 +38,13 @@ MAX_WORDS: Final = 5
 MIN_INFIX_LENGTH: Final = 3
 """Letters of a word that is looked for anywhere: a trigram has three."""
 MIN_IDENTIFIER_LENGTH: Final = 4
+TYPED: Final = str.maketrans({"^": " ", ",": " ", "\N{RIGHT SINGLE QUOTATION MARK}": "'"})
+"""What people type where names have another character."""
 PUNCTUATION: Final = re.compile(r"[\W_]+")
+EAST_ASIAN: Final = re.compile(r"[\u3005\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]+")
+"""Scripts whose names are written without a space between family and given name."""
+MAX_UNSPACED: Final = 6
+"""Letters of such a name; more are looked for as they are."""
 MAX_CONFLICTS: Final = 2000
 """Conflicts among whose studies is searched: the newest ones."""
 
@@ -139,12 +145,24 @@ def _searched(search: str) -> list[ColumnElement[bool]]:
     words = _words(search)
     if not words:
         return []
-    condition = and_(*(col(W.words).like(_inside(word)) for word in words))
+    condition = and_(*map(_has_word, words))
     together = PUNCTUATION.sub("", "".join(words))
     identifier = len(together) >= MIN_IDENTIFIER_LENGTH and any(map(str.isdigit, together))
     if identifier and [together] != words:
         condition = or_(condition, col(W.words).like(_inside(together)))
     return [condition]
+
+
+def _has_word(word: str) -> ColumnElement[bool]:
+    names = [f"% {like_literal(family)} {like_literal(given)}%" for family, given in _names(word)]
+    return or_(*map(col(W.words).like, [_inside(word), *names]))
+
+
+def _names(word: str) -> list[tuple[str, str]]:
+    """Return which family and given names a word may be: 山田太郎 is 山田 太郎."""
+    if not EAST_ASIAN.fullmatch(word) or len(word) > MAX_UNSPACED:
+        return []
+    return [(word[:end], word[end:]) for end in range(1, len(word))]
 
 
 def _inside(word: str) -> str:
@@ -157,10 +175,10 @@ def _inside(word: str) -> str:
 
 
 def _words(search: str) -> list[str]:
-    """Return the words of a search, without name separators."""
-    return list(dict.fromkeys(search_text(search).replace("^", " ").replace(",", " ").split()))[
-        :MAX_WORDS
-    ]
+    """Return the words of a search, without name separators and wildcards around them."""
+    plain = search_text(search).translate(TYPED)
+    words = (word.strip("*") for word in plain.split())
+    return list(dict.fromkeys(filter(None, words)))[:MAX_WORDS]
 
 
 def _parts(word: str) -> list[str]:
@@ -168,7 +186,8 @@ def _parts(word: str) -> list[str]:
 
     A short word has a trigram only with its separator.
     """
+    names = [f"%={like_literal(family)}^{like_literal(given)}%" for family, given in _names(word)]
     literal = like_literal(word)
     if len(word) >= MIN_INFIX_LENGTH:
-        return [f"%{literal}%"]
-    return [f"%={literal}%", f"%^{literal}%"]
+        return [f"%{literal}%", *names]
+    return [f"%={literal}%", f"%^{literal}%", *names]

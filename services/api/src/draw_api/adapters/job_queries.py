@@ -99,6 +99,20 @@ SET_RETRIED: Final = text(
     " WHERE id = ANY(CAST(:ids AS uuid[]))"
 )
 ATTEMPTS: Final = text("SELECT * FROM job_attempts WHERE job_id = :id ORDER BY number")
+# As the worker does: first the node, then its jobs. One job is tried; its result decides on.
+END_SPARING: Final = text(
+    """
+    UPDATE remote_nodes SET circuit = circuit || jsonb_build_object('open_until', now())
+    WHERE id IN (SELECT node_id FROM jobs WHERE id = :id OR parent_id = :id)
+        AND (circuit ->> 'open_until')::timestamptz > now()
+    """
+)
+HASTEN: Final = text(
+    """
+    UPDATE jobs SET state = 'queued', not_before = NULL
+    WHERE (id = :id OR parent_id = :id) AND state = 'waiting'
+    """
+)
 STATE_FOR_UPDATE: Final = text("SELECT state FROM jobs WHERE id = :id FOR UPDATE")
 CANCEL: Final = text(
     """
@@ -188,6 +202,11 @@ class PostgresJobRepository(JobRepository):
         attempts = self._connection.execute(ATTEMPTS, {"id": job_id}).mappings()
         history = [JobAttempt.model_validate(attempt) for attempt in attempts]
         return JobWithAttempts.model_validate({**row, "history": history, "wait": wait_of(row)})
+
+    @override
+    def hasten(self, job_id: UUID) -> None:
+        self._connection.execute(END_SPARING, {"id": job_id})
+        self._connection.execute(HASTEN, {"id": job_id})
 
     @override
     def cancel(self, job_id: UUID) -> str | None:

@@ -95,7 +95,7 @@ AUDIT_ACTIONS: Final[Mapping[AuditGroup, tuple[str, ...]]] = {
         "user.password_change", "user.password_reset", "token.create", "token.revoke",
     ),
     AuditGroup.JOBS: (
-        "job.create", "job.cancel", "query.create", "query.cancel", "query.delete",
+        "job.create", "job.retry", "job.cancel", "query.create", "query.cancel", "query.delete",
         "batch-query.create", "retrieve.create", "retrieve.retry", "retrieve.cancel",
         "retrieve.prioritise", "study.hold", "study.release",
     ),

@@ -41,5 +41,8 @@ class JobRepository(Protocol):
     def job(self, job_id: UUID) -> JobWithAttempts | None:
         """Return one job with its attempts."""
 
+    def hasten(self, job_id: UUID) -> None:
+        """Let a waiting job, or those of a batch, begin at once, whatever its node did before."""
+
     def cancel(self, job_id: UUID) -> str | None:
         """End the job if no worker runs it, else ask its worker to; return the previous state."""

@@ -1,6 +1,6 @@
 """Creates, shows and cancels jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -22,6 +22,8 @@ TEST_PRIORITY: Final = 1
 RETRIED: Final = ("send", "echo", "probe")
 """Kinds of jobs that can be queued once more as they were."""
 NEW_JOB: Final = TypeAdapter[NewJob](NewJob)
+HASTENED: Final = ("retry", "node_failing")
+"""Reasons of waiting that are over when somebody has seen to the node."""
 MAX_COUNTED: Final = 500
 """Jobs of one state that are counted."""
 
@@ -68,7 +70,7 @@ class JobService:
         return self._table.jobs(state, node_id, cursor, limit)
 
     def retry(self, by: Principal, job_id: UUID) -> JobWithAttempts:
-        """Queue what a job was to do once more.
+        """Queue what a job was to do once more; one that waits after failures begins at once.
 
         Raises:
             NotFound: there is no such job.
@@ -76,6 +78,8 @@ class JobService:
             Invalid: its node is switched off.
         """
         before = self.job(job_id)
+        if before.wait is not None and before.wait.reason in HASTENED:
+            return self._hasten(by, job_id)
         if before.state not in FINISHED:
             raise Conflict(message("The job is not over yet."))
         if before.state == "complete":
@@ -89,13 +93,19 @@ class JobService:
         self._table.set_retried([job_id], again.id)
         return again
 
+    def _hasten(self, by: Principal, job_id: UUID) -> JobWithAttempts:
+        self._table.hasten(job_id)
+        self._audit.record(by, "job.retry", str(job_id))
+        self._wakeups.after_commit(JobReadyV1(job_id=job_id))
+        return self.job(job_id)
+
     def needy(self, states: Sequence[str], since: datetime, most: int) -> Sequence[Job]:
         """Return the newest jobs of these states, created since then, that need somebody."""
         return self._table.needy(states, since, most)
 
-    def number(self, states: Sequence[str], since: datetime) -> int:
-        """Return how many of those there are, up to some hundreds."""
-        return sum(self._table.number(states, since, MAX_COUNTED).values())
+    def numbers(self, states: Sequence[str], since: datetime) -> Mapping[str, int]:
+        """Return how many of those there are in each state, each up to some hundreds."""
+        return self._table.number(states, since, MAX_COUNTED)
 
     def job(self, job_id: UUID) -> JobWithAttempts:
         """Return one job with all its attempts.

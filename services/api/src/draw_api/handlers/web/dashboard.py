@@ -1,7 +1,7 @@
 """The dashboard: what needs somebody, with the repair beside it, and how the suite is doing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar, Final
@@ -27,6 +27,7 @@ from draw_api.models.permissions import Permission
 from draw_api.models.status import DicomPort, Replica, Status
 from draw_api.models.storage import Forecast
 from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_api.services.jobs import HASTENED
 from draw_api.services.status import GONE
 from draw_shared.contracts.replicas import ENDED
 from draw_shared.contracts.server_config import NetworkConfig
@@ -77,6 +78,8 @@ class DashboardView(View):
     jobs: Sequence[Job]
     """The newest of those that have failed or wait, of the last days."""
     more_jobs: int
+    jobs_of_state: Mapping[str, int]
+    """How many there are altogether, by state."""
     rejected: list[RejectedPeer]
     more_rejected: int
     many_rejected: bool
@@ -87,6 +90,7 @@ class DashboardView(View):
     last_stored: Transaction | None
     disabled_webhooks: int
     retried: ClassVar[frozenset[str]] = RETRIED
+    hastened: ClassVar[tuple[str, ...]] = HASTENED
 
     @property
     def silent(self) -> list[tuple[str, str]]:
@@ -151,6 +155,8 @@ def _look(work: UnitOfWork) -> DashboardView:
     now = datetime.now(UTC)
     since = now - RECENT
     jobs = work.jobs.needy(NEEDS_RETRY, since, NEEDED)
+    # Counting takes longer, and is needed only when not all are shown.
+    numbers = work.jobs.numbers(NEEDS_RETRY, since) if len(jobs) == NEEDED else {}
     rejected = work.peers.rejected(now - REJECTED, None, None, MAX_REJECTED)
     conflicts = work.conflicts.conflicts(ConflictCriteria(), None, NEWEST_CONFLICTS)
     conflicting = _conflicting_studies(work, conflicts.items)
@@ -163,7 +169,8 @@ def _look(work: UnitOfWork) -> DashboardView:
         day=work.activity.last_day(),
         last_received=work.activity.last_received(),
         jobs=jobs,
-        more_jobs=max(0, work.jobs.number(NEEDS_RETRY, since) - NEEDED) if jobs else 0,
+        more_jobs=max(0, sum(numbers.values()) - NEEDED),
+        jobs_of_state=numbers,
         # In an order that stays while they come again: nothing moves below a pointer.
         rejected=sorted(rejected.items[:NEEDED], key=lambda peer: peer.first_seen),
         more_rejected=max(0, len(rejected.items) - NEEDED),

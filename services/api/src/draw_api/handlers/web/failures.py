@@ -73,6 +73,8 @@ class FailureView(View):
     detail: str
     errors: tuple[tuple[str, str], ...]
     retry_after: str
+    back: str = ""
+    """The page of the form, or of the list, that the visitor came from; empty if unknown."""
 
 
 def install(application: FastAPI) -> None:
@@ -186,17 +188,39 @@ async def _with_entries(request: Request, answer: Response, error: Exception) ->
 
 def _as_page(request: Request, answer: Response) -> Response:
     problem: dict[str, Any] = json.loads(bytes(answer.body))
+    by = _visitor(request)
     view = FailureView(
         status=answer.status_code,
         title=gettext(TITLES.get(answer.status_code) or str(problem.get("title", ""))),
         detail=str(problem.get("detail", "")),
         errors=tuple((field_name(e["field"]), e["message"]) for e in problem.get("errors", ())),
         retry_after=answer.headers.get(RETRY_AFTER, ""),
+        back="" if by is None else _way_back(request, answer.status_code),
     )
-    show = page(request, _visitor(request), view, status=HTTPStatus(answer.status_code))
+    show = page(request, by, view, status=HTTPStatus(answer.status_code))
     if view.retry_after:
         show.headers[RETRY_AFTER] = view.retry_after
     return show
+
+
+def _way_back(request: Request, status: int) -> str:
+    """Return where the visitor can try again; nothing if that is not known.
+
+    Browsers do not say which page a form was on. A form that is on several pages does.
+    """
+    named = getattr(request.state, "back", "")
+    if named:
+        return str(named)
+    here = request.url.path
+    if status == HTTPStatus.NOT_FOUND:
+        # What is gone is most likely all that was below its list.
+        here = "/".join(here.split("/")[:2]) if here.count("/") > 1 else ""
+    elif request.method in SAFE_METHODS and not request.url.query:
+        here = here.rpartition("/")[0]
+    pages, _forms = _templates(request.app)
+    while here and not any(_fits(here, one) for one in pages):
+        here = here.rpartition("/")[0]
+    return here
 
 
 def _visitor(request: Request) -> Principal | None:

@@ -23,6 +23,7 @@ from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts, Urgency
+from draw_api.services.jobs import HASTENED
 from draw_api.services.jobs import RETRIED as SENT_AGAIN
 from draw_api.services.retrieves import RequestedRetrieve
 
@@ -74,6 +75,7 @@ class RetrieveView(View):
     job: RetrieveWithAttempts
     children: list[Retrieve]
     missing: list[RetrievedInstance]
+    hastened: ClassVar[tuple[str, ...]] = HASTENED
 
     @property
     def over(self) -> bool:
@@ -100,6 +102,7 @@ class OtherJobView(View):
         "batch_query_id": "/batch-queries",
     }
     """What names a query, and where queries of its kind are."""
+    hastened: ClassVar[tuple[str, ...]] = HASTENED
 
     @property
     def over(self) -> bool:
@@ -189,8 +192,9 @@ def cancel(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
 
 @router.post("/jobs/{job_id}/retry")
 def retry(act: RunJobsAct, work: InWork, job_id: UUID) -> Response:
-    """Retrieve what a job lacks, or do once more what it was to do."""
-    if isinstance(_look(work, job_id), RetrieveView):
+    """Retrieve what a job lacks, or do at once or once more what it was to do."""
+    found = _look(work, job_id)
+    if isinstance(found, RetrieveView) and found.over:
         asked = work.retrieves.retry(act.by, job_id)
         return redirect(f"/jobs/{asked.retrieve.id}", notice_of(asked))
     return redirect(f"/jobs/{work.jobs.retry(act.by, job_id).id}", "job-created")

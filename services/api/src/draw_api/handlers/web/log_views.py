@@ -106,6 +106,7 @@ ACTIONS: Final = {
     "token.create": N_("Created a token"),
     "token.revoke": N_("Revoked a token"),
     "job.create": N_("Created a job"),
+    "job.retry": N_("Retried a job"),
     "job.cancel": N_("Cancelled a job"),
     "query.create": N_("Queried remote nodes"),
     "query.cancel": N_("Cancelled a query"),

@@ -29,10 +29,10 @@ FIRST_KEYS: Final = (
 )
 """What most people ask by; the form shows the others on demand."""
 LEVELS: Final = {
-    "PATIENT": N_("Patients"),
-    "STUDY": N_("Studies"),
+    "PATIENT": N_("Patient"),
+    "STUDY": N_("Study"),
     "SERIES": N_("Series"),
-    "IMAGE": N_("Images"),
+    "IMAGE": N_("Image"),
 }
 SPANS: Final = {
     "": N_("Any day, or as typed"),

@@ -28,10 +28,13 @@ from draw_api.handlers.web.languages import speak
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.failures import FieldProblem, Unauthenticated, UnusableText
+from draw_api.models.own_paths import own_path
 from draw_api.models.permissions import Permission
 from draw_api.services.access import require, require_csrf
 
 CSRF_FIELD: Final = "csrf_token"
+BACK_FIELD: Final = "back"
+"""The page that a form is on, in a form that is on several."""
 MAX_DIGITS: Final = 15
 MAX_BYTES: Final = 4 * 1024**2
 MAX_FIELDS: Final = 20_000
@@ -132,6 +135,7 @@ async def _form(
 ) -> AsyncIterator[CheckedForm]:
     async with read_form(request, max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
         require_csrf(by, form.text(CSRF_FIELD) or request.headers.get(CSRF_HEADER))
+        request.state.back = own_path(form.text(BACK_FIELD))
         yield form
 
 

@@ -199,6 +199,8 @@ def words(key: str) -> str:
 
 def spelled(key: str) -> str:
     """Return an identifier as English words."""
+    if key in WHOLE_WORDS:
+        return WHOLE_WORDS[key]
     text = " ".join(WORDS.get(part, part) for part in key.replace("-", "_").split("_"))
     return text[:1].upper() + text[1:]
 
@@ -251,6 +253,8 @@ STATUS_NAMES: Final = (
 )  # fmt: skip
 """The names that `dimse_status` looks for in the catalogues."""
 
+WHOLE_WORDS: Final = {"find": "Remote query"}
+"""Identifiers whose words say nothing to people: jobs that ask a remote node."""
 WORDS: Final = {
     "ae": "AE",
     "aes": "AEs",
