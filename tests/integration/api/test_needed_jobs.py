@@ -42,7 +42,9 @@ def add(api):
 
 def shown(client):
     return set(
-        re.findall(r'<li class="warn">[^\n]*?href="/jobs/([0-9a-f-]{36})"', client.get("/").text)
+        re.findall(
+            r'<li class="warn"[^>]*>[^\n]*?href="/jobs/([0-9a-f-]{36})"', client.get("/").text
+        )
     )
 
 
@@ -149,7 +151,7 @@ def test_further_jobs_are_named_by_state_and_led_to(operator, add):
 def test_the_dashboard_names_whose_study_a_job_is_about(operator, add):
     about = {"patient_name": "Doe^Jane", "study_description": "Knee", "study_date": "2026-01-02"}
     add("retrieve", "failed", FETCHED | {"about": about})
-    row = operator.get("/").text.partition('<li class="warn">')[2].partition("</li>")[0]
+    row = operator.get("/").text.partition('<li class="warn" ')[2].partition("</li>")[0]
     assert "Doe, Jane" in row
     assert "Knee" in row
 
