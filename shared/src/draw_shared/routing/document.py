@@ -154,8 +154,8 @@ class Comparison(RoutingPart):
 
     subject: str = Field(
         max_length=MAX_SUBJECT_LENGTH,
-        description="an element by keyword or tag, within sequences as a path with dots; or one of "
-        + ", ".join(BESIDE),
+        description="an element by keyword or tag, within sequences as a path with dots,"
+        " a private one as 0019xx0C[CREATOR]; or one of " + ", ".join(BESIDE),
         examples=["SeriesDescription"],
     )
     operator: Operator = Field(examples=["matches"])

@@ -1,8 +1,10 @@
 """The subjects of conditions: elements of the data set, and what is known beside it.
 
 An element is named by keyword or tag; within sequences by a path, as in
-`RequestAttributesSequence.ScheduledProcedureStepID`. Each subject has one canonical name, under
-which its values are found among the facts.
+`RequestAttributesSequence.ScheduledProcedureStepID`. A private element of the data set itself is
+named with its creator, as in `0019xx0C[SIEMENS MR HEADER]`, because only the creator says what it
+is, and each file chooses the block in which it lies (PS3.5 7.8). Each subject has one canonical
+name, under which its values are found among the facts.
 """
 
 import re
@@ -25,6 +27,12 @@ PIXEL_DATA: Final = 0x7FE00008
 DATA_SETS_BEGIN: Final = 0x00080000
 GROUP_BITS: Final = 16
 TAG: Final = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
+
+PRIVATE: Final = re.compile(r"([0-9A-Fa-f]{4})xx([0-9A-Fa-f]{2})\[([^\x00-\x1f\x7f\\\]]{1,64})\]")
+PRIVATE_BLOCK: Final = 0x1000
+"""The first block of private elements; in a file it may be another one."""
+TEXT_VR: Final = "LO"
+"""How private elements are read that the dictionary does not have."""
 
 CALLING_AE: Final = "calling_ae"
 CALLED_AE: Final = "called_ae"
@@ -85,7 +93,9 @@ class ConditionSubject:
     vr: str = ""
     """Of an element; empty for what is beside the data set."""
     tags: tuple[int, ...] = ()
-    """The way to an element: sequences, and the element last."""
+    """The way to an element: sequences, and the element last; a private one in the first block."""
+    creator: str = ""
+    """Of a private element."""
 
     @property
     def is_element(self) -> bool:
@@ -102,6 +112,9 @@ def subject_of(text: str) -> ConditionSubject:
     """
     if text in BESIDE:
         return ConditionSubject(text, BESIDE[text])
+    private = PRIVATE.fullmatch(text)
+    if private is not None:
+        return _private(int(private[1], 16), int(private[2], 16), private[3].strip())
     steps = text.split(".")
     if len(steps) > MAX_PATH_STEPS:
         raise ValueError(message("is a path of more than %(count)s elements", count=MAX_PATH_STEPS))
@@ -122,6 +135,18 @@ def split_values(text: str, vr: str) -> tuple[str, ...]:
     return tuple(value for value in (one.strip(" \0") for one in values) if value)
 
 
+def _private(group: int, element: int, creator: str) -> ConditionSubject:
+    tag = group << GROUP_BITS | PRIVATE_BLOCK | element
+    if not group & 1 or not DATA_SETS_BEGIN < tag < PIXEL_DATA or not creator:
+        raise ValueError(message("is no private element of a data set"))
+    try:
+        vr = dictionary.private_vr_of(tag, creator)
+    except KeyError:
+        vr = TEXT_VR
+    name = f"{group:04X}xx{element:02X}[{creator}]"
+    return ConditionSubject(name, _kind_of(vr), vr, (tag,), creator)
+
+
 def _tag_of(step: str) -> int:
     tag = dictionary.tag_of(step) if step else None
     if tag is None:
@@ -139,7 +164,9 @@ def _tag_of(step: str) -> int:
     if tag < DATA_SETS_BEGIN:
         raise ValueError(message("is no element of a data set"))
     if tag >> GROUP_BITS & 1:
-        raise ValueError(message("is a private element, whose meaning nobody can know"))
+        raise ValueError(
+            message("is a private element, which is named with its creator: 0019xx0C[CREATOR]")
+        )
     try:
         dictionary.entry_of(tag)
     except KeyError:

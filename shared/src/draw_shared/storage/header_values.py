@@ -24,6 +24,11 @@ MAX_VALUE_BYTES: Final = 64 * 1024
 MAX_ITEMS: Final = 64
 """Items of one sequence; further ones are not looked at."""
 CHARACTER_SET: Final = 0x00080005
+COMPLETE: Final = frozenset((WalkEnd.PASSED, WalkEnd.ENDED))
+GROUP: Final = 0xFFFF0000
+FIRST_BLOCK: Final = 0x10
+LAST_BLOCK: Final = 0xFF
+BLOCK_BITS: Final = 8
 PIXEL_REPRESENTATION: Final = 0x00280103
 UNSIGNED_OR_SIGNED: Final = "US or SS"
 NUMBERS: Final[Mapping[str, tuple[str, int]]] = {
@@ -70,14 +75,32 @@ def read_header_values(path: Path, subjects: Sequence[ConditionSubject]) -> Head
 
 def _read(data: memoryview, elements: Sequence[ConditionSubject], *, whole: bool) -> HeaderValues:
     meta, offset = part10.decode(bytes(data[: part10.MAX_META_BYTES + part10.META_START]))
+    public = [subject for subject in elements if not subject.creator]
+    private = [subject for subject in elements if subject.creator]
     wanted = frozenset(
-        (CHARACTER_SET, PIXEL_REPRESENTATION, *(subject.tags[0] for subject in elements))
+        (
+            CHARACTER_SET,
+            PIXEL_REPRESENTATION,
+            *(subject.tags[0] for subject in public),
+            *(tag for subject in private for tag in _creators(subject)),
+        )
     )
     with data[offset:] as body:
         scanner, found = gather(
             body, meta.transfer_syntax_uid, wanted, last=max(wanted), whole=whole
         )
-    complete = found.ending in {WalkEnd.PASSED, WalkEnd.ENDED}
+        placed = {s: tag for s in private if (tag := _place(s, found.values)) is not None}
+        if placed:
+            _, further = gather(
+                body,
+                meta.transfer_syntax_uid,
+                frozenset(placed.values()),
+                last=max(placed.values()),
+                whole=whole,
+            )
+            ending = further.ending if found.ending in COMPLETE else found.ending
+            found = further._replace(ending=ending, values={**found.values, **further.values})
+    complete = found.ending in COMPLETE
     top = _Level(
         scanner,
         found.values,
@@ -85,15 +108,31 @@ def _read(data: memoryview, elements: Sequence[ConditionSubject], *, whole: bool
         any(found.values.get(PIXEL_REPRESENTATION, b"")),
     )
     values: dict[str, tuple[str, ...]] = {}
-    for subject in elements:
+    for subject in (*public, *placed):
+        tags = (placed[subject],) if subject in placed else subject.tags
         try:
-            texts = tuple(islice(_values(top, subject, subject.tags), MAX_VALUES))
+            texts = tuple(islice(_values(top, subject, tags), MAX_VALUES))
         except Undecodable:
             complete = False
         else:
             if texts:
                 values[subject.name] = tuple(dict.fromkeys(texts))
     return HeaderValues(values, complete, meta.receiving_ae, meta.sending_ae, meta.sending_address)
+
+
+def _creators(subject: ConditionSubject) -> range:
+    """Return the tags in which a group names the creators of its blocks (PS3.5 7.8.1)."""
+    group = subject.tags[0] & GROUP
+    return range(group | FIRST_BLOCK, group + LAST_BLOCK + 1)
+
+
+def _place(subject: ConditionSubject, raw: Mapping[int, bytes]) -> int | None:
+    """Return the tag that a private element has in this file; None if its creator has no block."""
+    for tag in _creators(subject):
+        if raw.get(tag, b"").strip(b" \0").decode("ascii", "replace") == subject.creator:
+            block = (tag & LAST_BLOCK) << BLOCK_BITS
+            return subject.tags[0] & GROUP | block | subject.tags[0] & LAST_BLOCK
+    return None
 
 
 def _values(level: _Level, subject: ConditionSubject, tags: Sequence[int]) -> Iterator[str]:

@@ -34,6 +34,9 @@ NAMES = [
     "ProcedureCodeSequence.CodeMeaning",
     "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue",
     "StudyID",
+    "0019xx0C[SIEMENS MR HEADER]",
+    "0019xx0C[OUR OWN]",
+    "0021xx0C[OUR OWN]",
     "calling_ae",
 ]
 SUBJECTS = [subject_of(name) for name in NAMES]
@@ -68,6 +71,10 @@ def written(path, syntax):
     requested = Dataset()
     requested.ScheduledProtocolCodeSequence = Sequence([code(value="A"), code(value="B")])
     held.RequestAttributesSequence = Sequence([requested])
+    known = held.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+    known.add_new(0x0C, "IS", "1000")
+    other = held.private_block(0x0019, "OUR OWN", create=True)
+    other.add_new(0x0C, "LO", "private")
     held.PixelData = b"\0\0"
     held["PixelData"].VR = "OW"
     held.file_meta = FileMetaDataset()
@@ -99,6 +106,8 @@ def test_values_are_those_of_the_data_set_in_every_encoding(tmp_path, syntax):
         "DopplerCorrectionAngle": ("-1.5",),
         "ReferencePixelX0": ("-3",),
         "RedPaletteColorLookupTableData": ("2 bytes",),
+        "0019xx0C[SIEMENS MR HEADER]": ("1000",),
+        "0019xx0C[OUR OWN]": ("private",),
         "ProcedureCodeSequence.CodeMeaning": ("Schädel", "頭部", "Kopf"),
         "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue": ("A", "B"),
     }
