@@ -65,7 +65,7 @@ SAMPLES = {
     ValueKind.AGE: AGES,
     ValueKind.PRESENCE: ["2 items"],
 }
-BESIDE = ("calling_ae", "address", "reason", "instances", "size_bytes", "unreadable")
+BESIDE = ("calling_ae", "called_ae", "address", "reason", "instances", "size_bytes", "unreadable")
 
 
 def wanted(pick, kind, operator, subject):
@@ -162,6 +162,7 @@ def header(pick):
 def beside(pick):
     return {
         "calling_ae": pick.sample(["CT", "MR", "PACS"], pick.randint(0, 2)),
+        "called_ae": pick.choice([[], ["DRAW_SCP"]]),
         "address": pick.choice([[], ["192.0.2.7"]]),
         "reason": pick.choice([[], ["quiet"], ["proved"]]),
         "instances": [str(pick.choice([0, 3, 1000]))],

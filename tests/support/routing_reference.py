@@ -81,7 +81,7 @@ def compared(when, header, beside, unreadable):
         return unreadable is wanted
     vr = ELEMENTS.get(subject, "")
     texts = parts(header.get(subject, ""), vr) if vr else beside.get(subject, [])
-    hidden = bool(vr) and unreadable
+    hidden = (bool(vr) or subject == "called_ae") and unreadable
     if operator == "is_empty":
         empty = wanted is not False
         return (not empty) if texts else None if hidden else empty

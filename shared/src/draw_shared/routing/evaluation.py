@@ -273,9 +273,9 @@ def _comparing(comparison: Comparison) -> Callable[[RoutingFacts], Held]:
     if about.kind is ValueKind.FLAG:
         return lambda facts: facts.unreadable is comparison.value
     if comparison.operator is Operator.IS_EMPTY:
-        return _emptiness(about.name, is_element=about.is_element, wanted=bool(comparison.value))
+        return _emptiness(about.name, can_hide=about.can_hide, wanted=bool(comparison.value))
     test = _test(comparison)
-    name, is_element = about.name, about.is_element
+    name, can_hide = about.name, about.can_hide
     wants_all, absent = comparison.wants_all, comparison.operator in NEGATIVE
 
     def check(facts: RoutingFacts) -> Held:
@@ -283,18 +283,18 @@ def _comparing(comparison: Comparison) -> Callable[[RoutingFacts], Held]:
         for value in values:
             if test(value) is not wants_all:
                 return not wants_all
-        if is_element and facts.unreadable:
+        if can_hide and facts.unreadable:
             return None
         return wants_all if values else absent
 
     return check
 
 
-def _emptiness(name: str, *, is_element: bool, wanted: bool) -> Callable[[RoutingFacts], Held]:
+def _emptiness(name: str, *, can_hide: bool, wanted: bool) -> Callable[[RoutingFacts], Held]:
     def check(facts: RoutingFacts) -> Held:
         if facts.values.get(name):
             return not wanted
-        return None if is_element and facts.unreadable else wanted
+        return None if can_hide and facts.unreadable else wanted
 
     return check
 

@@ -102,6 +102,12 @@ class ConditionSubject:
         """Whether it is an element of the data set."""
         return bool(self.tags)
 
+    @property
+    def can_hide(self) -> bool:
+        """Whether it may have values that nobody knows if a header could not be read."""
+        # The file meta group alone keeps who was called.
+        return self.is_element or self.name == CALLED_AE
+
 
 @lru_cache(maxsize=4096)
 def subject_of(text: str) -> ConditionSubject:

@@ -157,6 +157,8 @@ def test_a_header_that_cannot_be_read_leaves_conditions_undecided():
     assert held({"subject": "StudyID", "operator": "is_empty"}, damaged) is None
     assert held({"subject": "unreadable", "operator": "equals", "value": True}, damaged) is True
     assert held({"subject": "calling_ae", "operator": "is_empty"}, damaged) is True
+    called = {"subject": "called_ae", "operator": "not_equals", "value": "DRAW_SCP"}
+    assert held(called, damaged) is None
 
 
 def test_rules_are_looked_at_in_order_until_one_stops():
