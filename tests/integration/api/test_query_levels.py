@@ -266,3 +266,18 @@ def test_wider_keys_have_wildcards_around_what_was_asked_for():
     assert without_dates(asked) == {"PatientName": "Müller^Eva*", "PatientID": "12"}
     assert without_dates({"StudyDate": "20261101"}) is None
     assert without_dates({"PatientID": "12"}) is None
+
+
+def test_every_node_can_be_chosen_by_its_name_however_many_there_are(shared_api, admin, node):
+    execute(
+        shared_api,
+        "INSERT INTO remote_nodes (name, ae_title, host, port)"
+        " SELECT CASE n % 2 WHEN 0 THEN 'Many' ELSE 'many' END || lpad(n::text, 4, '0'), 'MANY',"
+        " '127.0.0.1', 104 FROM generate_series(1, 250) n",
+    )
+    try:
+        shown = admin.get("/queries/new").text
+        places = [shown.index(f"any{number:04d}") for number in range(1, 251)]
+        assert places == sorted(places)
+    finally:
+        execute(shared_api, "DELETE FROM remote_nodes WHERE ae_title = 'MANY'")

@@ -12,6 +12,8 @@ from draw_api.ports.nodes import NodeRepository
 from draw_shared.wording import message
 
 MAX_WITH_TITLE: Final = 10
+MAX_OFFERED: Final = 1_000
+"""More than any site has; a form with all of them is still usable."""
 
 
 class NodeService:
@@ -24,6 +26,10 @@ class NodeService:
     def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
         """Return a page of nodes."""
         return self._table.nodes(cursor, limit)
+
+    def offered(self) -> list[Node]:
+        """Return the nodes that a form offers, by name."""
+        return sorted(self.nodes(None, MAX_OFFERED).items, key=lambda node: node.name.casefold())
 
     def node(self, node_id: int) -> Node:
         """Return one node; NotFound when there is none."""

@@ -52,7 +52,6 @@ MayReadArchive = Annotated[Principal, page_requires(Permission.READ_ARCHIVE)]
 RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
 SERIES_ON_A_PAGE: Final = 200
-MAX_NODES: Final = 200
 MAX_MONTHS: Final = 240
 """Months of a patient's time line; the studies of earlier ones are in the list."""
 MAX_CONFLICTS: Final = 20
@@ -349,7 +348,7 @@ def study(
         conflicts=work.conflicts.conflicts(
             ConflictCriteria(study_instance_uid), None, MAX_CONFLICTS
         ),
-        nodes=[node for node in work.nodes.nodes(None, MAX_NODES).items if node.active],
+        nodes=[node for node in work.nodes.offered() if node.active],
     )
     return page(request, by, view)
 

@@ -25,7 +25,6 @@ router = APIRouter(include_in_schema=False)
 MayRunJobs = Annotated[Principal, page_requires(Permission.RUN_JOBS)]
 RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
-MAX_NODES: Final = 200
 PREVIEWED: Final = 50
 
 
@@ -98,5 +97,5 @@ def _parse_form(work: UnitOfWork, form: CheckedForm) -> BatchView:
 
 
 def _nodes(work: UnitOfWork) -> list[Node]:
-    nodes = work.nodes.nodes(None, MAX_NODES).items
+    nodes = work.nodes.offered()
     return [node for node in nodes if node.active and (node.supports_move or node.supports_get)]

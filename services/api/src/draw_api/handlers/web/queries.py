@@ -51,7 +51,6 @@ MayRunQueries = Annotated[Principal, page_requires(Permission.RUN_QUERIES)]
 RunQueriesAct = Annotated[SubmittedForm, form_requires(Permission.RUN_QUERIES)]
 RunJobsAct = Annotated[SubmittedForm, form_requires(Permission.RUN_JOBS)]
 
-MAX_NODES: Final = 200
 LATEST: Final = 8
 """Queries below the form."""
 MAX_SAVED_SHOWN: Final = 20
@@ -297,7 +296,7 @@ def _history(
 ) -> QueryListView:
     return QueryListView(
         found=work.queries.queries(criteria, cursor, ON_A_PAGE),
-        nodes=work.nodes.nodes(None, MAX_NODES).items,
+        nodes=work.nodes.offered(),
         asked=dict.fromkeys(("node_id", "created_by", "since", "until"), "") | dict(asked),
     )
 
@@ -587,5 +586,5 @@ def _text_of(value: object) -> str:
 
 def queryable_nodes(work: UnitOfWork) -> list[Node]:
     """Return the nodes that answer queries."""
-    nodes = work.nodes.nodes(None, MAX_NODES).items
+    nodes = work.nodes.offered()
     return [node for node in nodes if node.active and node.supports_find]

@@ -9,7 +9,7 @@ from draw_api.handlers.web.forms import OPENED, fingerprint, validate_form
 from draw_api.handlers.web.languages import _
 from draw_api.handlers.web.pages import page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
-from draw_api.handlers.web.queries import MAX_NODES, SavedQueriesView, asked_by, form_again
+from draw_api.handlers.web.queries import SavedQueriesView, asked_by, form_again
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
@@ -35,7 +35,7 @@ def saved_queries(
     request: Request, by: MayRunQueries, work: InWork, cursor: Cursor = None
 ) -> Response:
     """List the saved queries."""
-    nodes = work.nodes.nodes(None, MAX_NODES).items
+    nodes = work.nodes.offered()
     return page(
         request, by, SavedQueriesView(nodes, work.saved_queries.saved(by, cursor, ON_A_PAGE))
     )

@@ -47,7 +47,6 @@ DeleteStudiesAct = Annotated[SubmittedForm, form_requires(Permission.DELETE_STUD
 
 MAX_SELECTED: Final = 100
 """More than a page of a list has."""
-MAX_NODES: Final = 200
 CLEAN_UP: Final = "/storage/clean-up"
 
 
@@ -154,7 +153,7 @@ def download(request: Request, act: DownloadObjectsAct, work: InWork) -> Respons
 def send(request: Request, act: RunJobsAct, work: InWork) -> Response:
     """Ask to which remote node the studies go, then queue a job for each."""
     chosen = _chosen(work, act.form)
-    nodes = [node for node in work.nodes.nodes(None, MAX_NODES).items if node.active]
+    nodes = [node for node in work.nodes.offered() if node.active]
     view = SelectionQuestionView(
         title=ngettext("Send this study?", "Send these studies?", len(chosen)),
         text=_("A job is queued for each study.") if nodes else _("There is no remote node."),
