@@ -167,7 +167,7 @@ class Wire:
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError) as error:
             raise PeerTooSlow(message("nothing came in time")) from error
         except OSError as error:
-            raise PeerClosed(type(error).__name__) from error
+            raise PeerClosed(_why_broken(error)) from error
         if not count:
             raise PeerClosed(message("closed by peer"))
         self._unacknowledged = True
@@ -244,7 +244,7 @@ class Wire:
         except (BlockingIOError, TimeoutError) as error:
             raise PeerTooSlow(message("the peer does not read")) from error
         except OSError as error:
-            raise PeerClosed(type(error).__name__) from error
+            raise PeerClosed(_why_broken(error)) from error
 
     def _send_gathered(self, buffers: Sequence[bytes | memoryview]) -> None:
         rest = iter(buffers)
@@ -339,3 +339,15 @@ def _after(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryv
             return [memoryview(buffer)[sent:], *buffers[position + 1 :]]
         sent -= len(buffer)
     return []
+
+
+def _why_broken(error: OSError) -> str:
+    """Return in words why a connection can no longer be used."""
+    if isinstance(error, ConnectionResetError):
+        return message("the peer has reset the connection")
+    if isinstance(error, BrokenPipeError):
+        return message("the peer has closed the connection")
+    if isinstance(error, ssl.SSLError):
+        return message("the TLS connection broke: %(reason)s", reason=error.reason or "EOF")
+    reason = error.strerror or type(error).__name__
+    return message("the connection broke: %(reason)s", reason=reason)

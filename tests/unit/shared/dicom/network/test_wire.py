@@ -4,6 +4,7 @@ Both sides of an association read and write by it, the accepting and the request
 """
 
 import socket
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,6 +26,21 @@ def test_a_connection_that_another_thread_has_closed_is_a_closed_one():
         wire.close()
         with pytest.raises(PeerClosed):
             wire.send([b"A-ABORT"], 2.0)
+
+
+def test_a_connection_that_broke_is_described_in_words():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    # Closing without waiting resets the connection (RFC 9293 3.5.2).
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    wire = Wire(ours)
+    with pytest.raises(PeerClosed, match="the peer has reset the connection"):
+        wire.read_pdu(5.0)
+    with pytest.raises(PeerClosed, match="the peer has closed the connection"):
+        wire.send([RELEASE_RP], 5.0)
+    wire.close()
 
 
 def test_a_peer_that_waits_for_acknowledgements_is_not_kept_waiting():
