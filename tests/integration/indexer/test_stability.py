@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from draw_indexer.adapters.index_queries import PostgresIndexRepository
-from draw_indexer.adapters.stability_queries import PostgresStabilityRepository
+from draw_indexer.adapters.stability_queries import (
+    MAX_CLOSED_AT_ONCE,
+    PostgresStabilityRepository,
+)
 from draw_indexer.adapters.transaction_queries import PostgresTransactionChain
 from draw_indexer.adapters.volume_watch import StorageVolumeWatch
 from draw_indexer.services.indexing import IndexingService
@@ -325,6 +328,55 @@ def test_an_announced_object_that_the_index_lacks_holds_its_series(
     assert completed(database)[1:] == [("2.1", "association_ended", 2)]
 
 
+def test_an_announced_object_of_another_association_holds_a_series_that_has_it_already(
+    database, index, closing, tmp_path
+):
+    # The second association begins with what the first one has brought.
+    index(brought("a", 1, "1.1"))
+    again = brought("b", 1, "1.1", second=3)
+    spool = tmp_path / layout.SPOOL / "scp-1"
+    spool.mkdir(parents=True)
+    (tmp_path / layout.ANNOUNCED).mkdir()
+    AnnouncedRecords(tmp_path).keep([event_of(again.stored)], spool)
+    ended(database, "a", 1)
+    closing.close_complete()
+    assert completed(database) == []
+    index(again)
+    index(brought("b", 2, "1.2"))
+    closing.close_complete()
+    assert completed(database) == [], "now the association is known, and open"
+    ended(database, "b", 2)
+    closing.close_complete()
+    assert completed(database) == [("2.1", "association_ended", 2)]
+
+
+def test_a_record_that_is_postponed_meanwhile_is_not_overlooked(database, index, tmp_path):
+    late = brought("b", 1, "1.9")
+    spool = tmp_path / layout.SPOOL / "scp-1"
+    spool.mkdir(parents=True)
+    (tmp_path / layout.ANNOUNCED).mkdir()
+    records = AnnouncedRecords(tmp_path)
+    records.keep([event_of(late.stored)], spool)
+    over = threading.Event()
+
+    def postpone():
+        (name,) = records.names(1)
+        while not over.is_set():
+            name = records.postpone(records.read(name))
+
+    thread = threading.Thread(target=postpone)
+    thread.start()
+    try:
+        found = [
+            StorageVolumeWatch(tmp_path, database, lambda _: False).find_unindexed({"2.1"})
+            for _ in range(40)
+        ]
+    finally:
+        over.set()
+        thread.join()
+    assert all(one is None or one == {"2.1"} for one in found)
+
+
 def event_of(stored):
     return InstanceStoredV1(
         event_id=uuid4(),
@@ -362,6 +414,50 @@ def test_an_unannounced_object_holds_every_series_that_ended_since(
     entry.unlink()
     closing.close_complete()
     assert completed(database) == [("2.1", "association_ended", 1)], "what came since is no reason"
+
+
+def test_an_object_that_comes_while_a_series_settles_and_is_not_announced_holds_it(
+    database, index, tmp_path
+):
+    closing = Closing(database, tmp_path, settle=600)
+    index(brought("a", 1, "1.1"))
+    ended(database, "a", 1)
+    closing.close_complete()
+    entry = tmp_path / layout.SPOOL / "scp-1" / "0001.dcm"
+    entry.parent.mkdir(parents=True)
+    entry.touch()
+    end_before(database, 601)
+    closing.close_complete()
+    assert completed(database) == []
+    entry.unlink()
+    closing.close_complete()
+    assert completed(database) == [("2.1", "association_ended", 1)]
+
+
+def end_before(database, seconds, association="a"):
+    """Let an association have ended so long ago."""
+    with database.session() as session:
+        session.connection().execute(
+            text(
+                "UPDATE series_arrivals SET ended_at = now() - make_interval(secs => :seconds)"
+                " WHERE association_id = :association"
+            ),
+            {"seconds": seconds, "association": association},
+        )
+        session.commit()
+
+
+def test_series_that_settle_for_long_do_not_hold_up_others(database, index, tmp_path):
+    closing = Closing(database, tmp_path, settle=600)
+    many = range(1, MAX_CLOSED_AT_ONCE + 1)
+    index(*(brought("a", n, f"1.{n}", series=f"2.{n}") for n in many))
+    ended(database, "a", len(many))
+    index(brought("b", 1, "3.1", series="3.2", second=9))
+    ended(database, "b", 1)
+    closing.close_complete()
+    end_before(database, 601, "b")
+    closing.close_complete()
+    assert completed(database) == [("3.2", "association_ended", 1)]
 
 
 def proved(database, *uids):

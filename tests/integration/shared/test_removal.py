@@ -13,11 +13,12 @@ import pytest
 
 from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from draw_shared.dicom.encoding import part10
+from draw_shared.storage import layout, spool
 from draw_shared.storage.latest_deletion import LatestDeletion
 from draw_shared.storage.layout import LATEST_DELETION, TRASH, Layout, ObjectIdentity
 from draw_shared.storage.objects import ObjectStore, received_at
 from draw_shared.storage.removal import OutsideStorage, Removed, StorageFiles
-from draw_shared.storage.unannounced import unannounced_studies
+from draw_shared.storage.unannounced import unannounced_entries, unannounced_studies
 from support import datasets, small_disk
 
 BYTES = b"\x08\0\x18\0UI\4\x001.2\0" + b"\x20\0\x0d\0UI\4\x001.3\0" + b"\x20\0\x0e\0UI\4\x001.4\0"
@@ -231,3 +232,20 @@ def test_a_study_that_is_being_received_is_seen_in_the_spool(store, tmp_path):
     assert unannounced_studies(tmp_path) == {"1.2.3"}
     Path(incoming.entry).unlink()
     assert unannounced_studies(tmp_path) == set()
+
+
+def test_what_another_replica_takes_over_is_seen_all_the_time(tmp_path):
+    folders = [tmp_path / layout.SPOOL / f"scp-{n}" for n in range(8)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for n in range(100):
+            (folder / f"{folder.name}-{n:03}.dcm").touch()
+    # The folder that is read first takes the others over.
+    own = next((tmp_path / layout.SPOOL).iterdir())
+    thread = threading.Thread(target=spool.take_over, args=(own,))
+    thread.start()
+    seen = set()
+    while thread.is_alive():
+        seen.add(len(unannounced_entries(tmp_path)))
+    assert seen == {800}
+    assert len(list(own.glob("*.dcm"))) == 800

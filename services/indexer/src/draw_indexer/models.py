@@ -305,16 +305,15 @@ class IndexedBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedSeries:
+class SettledSeries:
     """An open series that may be complete before its quiet period is over.
 
-    What was announced of it is indexed, and every association that brought it has ended.
+    Every association that brought it, as far as the index knows, has ended and what they stored is
+    indexed. Its settle time has passed, or a retrieve job has proved it.
     """
 
     id: int
     series_instance_uid: str
-    settled: bool
-    """Whether its settle time has passed, or a retrieve job has proved it."""
 
 
 @dataclass(frozen=True, slots=True)

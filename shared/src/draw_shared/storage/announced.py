@@ -97,7 +97,7 @@ class AnnouncedRecords:
                 objects.append(InstanceStoredV1.from_bytes(line))
             except ValueError:
                 damaged = True
-        return Announced(name, _tries(name), objects, damaged)
+        return Announced(name, tries_of(name), objects, damaged)
 
     def postpone(self, record: Announced) -> str:
         """Count another announcement, move the record behind all others, return its new name."""
@@ -132,7 +132,8 @@ def _named(tries: int) -> str:
     return f"{spool_name()}.{tries}{RECORD}"
 
 
-def _tries(name: str) -> int:
+def tries_of(name: str) -> int:
+    """Return how often the batch of the record with this name was announced again."""
     told = name.removesuffix(RECORD).rpartition(".")[2]
     return int(told) if told.isascii() and told.isdigit() else 0
 

@@ -22,12 +22,18 @@ def unannounced_studies(root: Path) -> frozenset[str] | None:
 
 
 def unannounced_entries(root: Path) -> list[str]:
-    """Return the paths of the spool entries of all replicas."""
+    """Return the paths of the spool entries of all replicas.
+
+    A replica that takes over another's folder may move entries into one that was read before: of
+    several folders, all are read twice.
+    """
     try:
         replicas = [path for path in (root / layout.SPOOL).iterdir() if path.is_dir()]
     except FileNotFoundError:
         return []
-    return [entry for replica in replicas for entry in spool.entries(replica)]
+    rounds = replicas if len(replicas) < 2 else replicas * 2  # noqa: PLR2004 - see above
+    found = {spool.entry_name(e): e for replica in rounds for e in spool.entries(replica)}
+    return list(found.values())
 
 
 def _study_of(entry: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, TextClause, text
 from typing_extensions import override
 
-from draw_indexer.models import ClosedEntity, EndedSeries
+from draw_indexer.models import ClosedEntity, SettledSeries
 from draw_indexer.ports.stability import StabilityRepository
 from draw_shared.contracts.instance import CompletionReason
 from draw_shared.db.feed import SERIES_STABLE, STUDY_STABLE, take_turn
@@ -58,8 +58,8 @@ ENDED: Final = """
         WHERE uid = r.series_instance_uid AND proved_at >= r.updated_at) p ON true
     WHERE r.stable_at IS NULL AND g.ended AND (g.released OR p.proved)
 """
-FIND_ENDED: Final = text(
-    f"SELECT id, series_instance_uid, settled OR proved AS settled FROM ({ENDED}) k"  # noqa: S608
+FIND_SETTLED: Final = text(
+    f"SELECT id, series_instance_uid FROM ({ENDED}) k WHERE settled OR proved"  # noqa: S608
     " ORDER BY last_received_at LIMIT :most"
 )
 PROVED_STUDIES: Final = """
@@ -143,7 +143,7 @@ class PostgresStabilityRepository(StabilityRepository):
         self._database = database
 
     @override
-    def find_ended(self, settle_seconds: float) -> Sequence[EndedSeries]:
+    def find_settled(self, settle_seconds: float) -> Sequence[SettledSeries]:
         values = {"settle": settle_seconds, "most": MAX_CLOSED_AT_ONCE}
         with self._database.session() as session:
             require_served_schema(session)
@@ -153,7 +153,7 @@ class PostgresStabilityRepository(StabilityRepository):
                 connection.execute(END_ASSOCIATIONS)
                 session.commit()
                 connection = session.connection()
-            return [EndedSeries(*row) for row in connection.execute(FIND_ENDED, values)]
+            return [SettledSeries(*row) for row in connection.execute(FIND_SETTLED, values)]
 
     @override
     def close(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import text
 from typing_extensions import override
 
 from draw_indexer.adapters.announced_objects import PostgresAnnouncedObjectLookup
@@ -17,7 +18,7 @@ from draw_indexer.ports.stability import VolumeWatch
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.session import Database
 from draw_shared.storage import spool
-from draw_shared.storage.announced import AnnouncedRecords
+from draw_shared.storage.announced import AnnouncedRecords, tries_of
 from draw_shared.storage.unannounced import unannounced_entries
 
 MAX_RECORDS: Final = 1_000
@@ -25,6 +26,18 @@ MAX_RECORDS: Final = 1_000
 MAX_ENTRIES: Final = 20_000
 """More spool entries mean that the broker is away; nothing is announced then anyway."""
 MAX_SNAPSHOTS: Final = 100
+UNACCOUNTED: Final = text(
+    """
+    SELECT k.series
+    FROM unnest(CAST(:series AS text[]), CAST(:associations AS text[]), CAST(:uids AS text[]))
+        AS k (series, association, uid)
+    JOIN series r ON r.series_instance_uid = k.series AND r.stable_at IS NULL
+    JOIN instances o ON o.sop_instance_uid = k.uid AND o.association_id <> k.association
+    WHERE NOT EXISTS (SELECT FROM series_arrivals a
+        WHERE a.series_pk = r.id AND a.association_id = k.association)
+    """
+)
+"""Which series get an object again from an association that the index does not know to bring it."""
 SERIES: Final = re.compile(rb'"series_instance_uid":"([0-9.]+)"')
 
 
@@ -82,6 +95,10 @@ class StorageVolumeWatch(VolumeWatch):
             for line in self._records.lines(name)
             if (found := SERIES.search(line)) and found[1] in wanted
         ]
+        # A record that was postponed meanwhile was not there under its former name.
+        new = set(self._records.names(MAX_RECORDS + 1)).difference(names)
+        if any(tries_of(name) for name in new):
+            return None
         unknown = [line for line in lines if not self._recently_indexed([line])]
         return self._missing_series([InstanceStoredV1.from_bytes(line) for line in unknown])
 
@@ -96,6 +113,13 @@ class StorageVolumeWatch(VolumeWatch):
     def _missing_series(self, objects: list[InstanceStoredV1]) -> set[str]:
         if not objects:
             return set()
+        counted = [one for one in objects if one.association_ordinal is not None]
+        values = {
+            "series": [one.series_instance_uid for one in counted],
+            "associations": [one.association_id for one in counted],
+            "uids": [one.sop_instance_uid for one in counted],
+        }
         with self._database.session() as session:
             lookup = PostgresAnnouncedObjectLookup(session.connection())
-            return {one.series_instance_uid for one in lookup.missing(objects)}
+            missing = {one.series_instance_uid for one in lookup.missing(objects)}
+            return missing.union(session.connection().execute(UNACCOUNTED, values).scalars())

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from draw_indexer.models import ClosedEntity, EndedSeries
+from draw_indexer.models import ClosedEntity, SettledSeries
 
 
 class StabilityRepository(Protocol):
     """Series and studies of the index."""
 
-    def find_ended(self, settle_seconds: float) -> Sequence[EndedSeries]:
+    def find_settled(self, settle_seconds: float) -> Sequence[SettledSeries]:
         """Return the open series that may be complete before their quiet period is over.
 
         `settle_seconds` is the settle time of senders that have none of their own.
@@ -23,8 +23,8 @@ class StabilityRepository(Protocol):
     ) -> tuple[list[ClosedEntity], list[ClosedEntity]]:
         """Close what is complete; return the series and studies closed now.
 
-        Complete is what has received nothing for `quiet_seconds`, and what `find_ended` has found
-        settled: the ids in `ended`, which are judged again.
+        Complete is what has received nothing for `quiet_seconds`, and what `find_settled` has
+        found: the ids in `ended`, which are judged again.
 
         Raises:
             Transient: the database does not answer; nothing is closed.
@@ -41,9 +41,11 @@ class VolumeWatch(Protocol):
         """Return whether everything that was durable at this moment (monotonic) is announced."""
 
     def find_unindexed(self, series: Collection[str]) -> Collection[str] | None:
-        """Return which of these series have announced objects that the index lacks.
+        """Return which of these series have announced objects that are not indexed.
 
-        None means that there are too many announcements to tell.
+        An object that the index has, but not from this association, may be the first of many.
+
+        None means that it cannot be told now: there are too many announcements, or they move.
 
         Raises:
             Transient: the database does not answer.

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import structlog
 
-from draw_indexer.models import EndedSeries
+from draw_indexer.models import SettledSeries
 from draw_indexer.ports.stability import StabilityRepository, VolumeWatch
 from draw_shared.contracts.envelope import Message
 from draw_shared.contracts.instance import SeriesStableV1, StudyStableV1
@@ -58,8 +58,8 @@ class StabilityService:
         self._announce = announce
         self._closed = closed
         self._now = now
-        self._ended_since: dict[int, float] = {}
-        """When each series was first seen with all its associations ended (monotonic)."""
+        self._settled_since: dict[int, float] = {}
+        """When each series was first seen settled (monotonic)."""
 
     def close_complete(self) -> None:
         """Close and announce what is complete now.
@@ -68,7 +68,7 @@ class StabilityService:
             Transient: the database does not answer.
         """
         times = self._times()
-        ended = self._choose(self._rows.find_ended(times.settle))
+        ended = self._choose(self._rows.find_settled(times.settle))
         series, studies = self._rows.close(times.quiet, times.settle, ended)
         for one in series:
             log.info(
@@ -105,18 +105,14 @@ class StabilityService:
         self._closed("series", len(series))
         self._closed("study", len(studies))
 
-    def _choose(self, found: Sequence[EndedSeries]) -> list[int]:
+    def _choose(self, found: Sequence[SettledSeries]) -> list[int]:
         """Return the series of which nothing is left on the volume that the index lacks."""
         now = time.monotonic()
-        self._ended_since = {one.id: self._ended_since.get(one.id, now) for one in found}
+        self._settled_since = {one.id: self._settled_since.get(one.id, now) for one in found}
         if not found:
             return []
         self._volume.look()
-        due = [
-            one
-            for one in found
-            if one.settled and self._volume.announced_since(self._ended_since[one.id])
-        ]
+        due = [one for one in found if self._volume.announced_since(self._settled_since[one.id])]
         if not due:
             return []
         unindexed = self._volume.find_unindexed({one.series_instance_uid for one in due})
