@@ -434,6 +434,20 @@ def test_an_object_that_comes_while_a_series_settles_and_is_not_announced_holds_
     assert completed(database) == [("2.1", "association_ended", 1)]
 
 
+def test_a_quiet_series_waits_for_the_settle_time_of_its_sender(database, index, tmp_path):
+    closing = Closing(database, tmp_path, settle=QUIET_SECONDS * 10)
+    index(brought("a", 1, "1.1"), brought("b", 1, "1.2", series="2.2"))
+    ended(database, "a", 1)
+    for table in ("series", "studies"):
+        make_quiet(database, table)
+    closing.close_complete()
+    assert changes(database) == [("series.stable", "2.2")], "its association is open"
+    end_before(database, QUIET_SECONDS * 10 + 1)
+    closing.close_complete()
+    assert completed(database)[1:] == [("2.1", "association_ended", 1)]
+    assert changes(database)[2:] == [("study.stable", "")]
+
+
 def end_before(database, seconds, association="a"):
     """Let an association have ended so long ago."""
     with database.session() as session:

@@ -18,10 +18,26 @@ KEPT_HOURS: Final = 3
 """How long the end of an association waits for late objects; settle times are shorter."""
 FORGOTTEN_AT_ONCE: Final = 10_000
 
+SETTLES_AT: Final = (
+    "max(a.ended_at + make_interval(secs => coalesce(t.settle_time_seconds, :settle)))"
+)
+ARRIVALS: Final = (
+    "series_arrivals a LEFT JOIN allowed_ae_titles t ON t.ae_title = a.calling_ae"
+    " WHERE a.series_pk = r.id"
+)
 # Objects may be indexed long after their reception, so both times must be quiet.
 QUIET: Final = (
     "stable_at IS NULL AND last_received_at < now() - make_interval(secs => :quiet)"
     " AND updated_at < now() - make_interval(secs => :quiet)"
+)
+# The quiet period of a series may be shorter than the settle time of its sender.
+SETTLING: Final = (
+    f"EXISTS (SELECT FROM {ARRIVALS} HAVING bool_and(a.released) AND {SETTLES_AT} > now())"
+)
+QUIET_SERIES: Final = f"FROM series r WHERE {QUIET} AND NOT {SETTLING}"
+QUIET_STUDIES: Final = (
+    f"FROM studies s WHERE {QUIET} AND NOT EXISTS (SELECT FROM series r"
+    f" WHERE r.study_pk = s.id AND r.stable_at IS NULL AND {SETTLING})"
 )
 # An association has ended for its series once the index has dealt with all that it stored.
 ANY_END: Final = text("SELECT EXISTS (SELECT FROM association_ends)")
@@ -39,7 +55,7 @@ END_ASSOCIATIONS: Final = text(
     """
 )
 # Only a proof completes what came over associations that are not counted.
-ENDED: Final = """
+ENDED: Final = f"""
     SELECT r.id, r.series_instance_uid, r.last_received_at,
         g.released AND g.settles_at <= now() AS settled, coalesce(p.proved, false) AS proved
     FROM (SELECT series_pk AS id FROM series_arrivals WHERE released
@@ -49,15 +65,13 @@ ENDED: Final = """
     CROSS JOIN LATERAL (
         SELECT coalesce(bool_and(a.ended_at IS NOT NULL OR NOT a.counted), true) AS ended,
             coalesce(bool_and(a.released), false) AS released,
-            max(a.ended_at + make_interval(secs => coalesce(t.settle_time_seconds, :settle)))
-                AS settles_at
-        FROM series_arrivals a LEFT JOIN allowed_ae_titles t ON t.ae_title = a.calling_ae
-        WHERE a.series_pk = r.id) g
+            {SETTLES_AT} AS settles_at
+        FROM {ARRIVALS}) g
     LEFT JOIN LATERAL (
         SELECT true AS proved FROM proved_arrivals
         WHERE uid = r.series_instance_uid AND proved_at >= r.updated_at) p ON true
     WHERE r.stable_at IS NULL AND g.ended AND (g.released OR p.proved)
-"""
+"""  # noqa: S608 - constants
 FIND_SETTLED: Final = text(
     f"SELECT id, series_instance_uid FROM ({ENDED}) k WHERE settled OR proved"  # noqa: S608
     " ORDER BY last_received_at LIMIT :most"
@@ -68,16 +82,16 @@ PROVED_STUDIES: Final = """
         AND NOT EXISTS (SELECT FROM series r WHERE r.study_pk = s.id AND r.stable_at IS NULL)
 """
 ANY_COMPLETE: Final = text(
-    f"SELECT EXISTS (SELECT FROM series WHERE {QUIET})"  # noqa: S608 - constants
-    f" OR EXISTS (SELECT FROM studies WHERE {QUIET}) OR EXISTS ({PROVED_STUDIES})"
+    f"SELECT EXISTS (SELECT {QUIET_SERIES})"
+    f" OR EXISTS (SELECT {QUIET_STUDIES}) OR EXISTS ({PROVED_STUDIES})"
 )
 CLOSE_SERIES: Final = text(
     f"""
     WITH ended AS (
         SELECT id, CASE WHEN settled THEN CAST(:ended_reason AS text) ELSE :proved END AS reason
         FROM ({ENDED} AND r.id = ANY(:ended)) k WHERE settled OR proved),
-    quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason FROM series
-        WHERE {QUIET} ORDER BY last_received_at LIMIT :most),
+    quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason {QUIET_SERIES}
+        ORDER BY last_received_at LIMIT :most),
     complete AS (SELECT * FROM ended UNION ALL
         SELECT * FROM quiet WHERE id NOT IN (SELECT id FROM ended)),
     before AS (SELECT c.*, r.new_instance_count FROM complete c JOIN series r ON r.id = c.id),
@@ -93,8 +107,8 @@ CLOSE_SERIES: Final = text(
 CLOSE_STUDIES: Final = text(
     f"""
     WITH proved AS (SELECT id, CAST(:proved AS text) AS reason FROM ({PROVED_STUDIES}) k),
-    quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason FROM studies
-        WHERE {QUIET} ORDER BY last_received_at LIMIT :most),
+    quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason {QUIET_STUDIES}
+        ORDER BY last_received_at LIMIT :most),
     complete AS (SELECT * FROM proved UNION ALL
         SELECT * FROM quiet WHERE id NOT IN (SELECT id FROM proved)),
     before AS (SELECT c.*, s.new_instance_count FROM complete c JOIN studies s ON s.id = c.id),
