@@ -535,3 +535,44 @@ def test_a_deleted_object_counts_as_arrived(database, closing, tmp_path):
     ended(database, "a", 2)
     closing.close_complete()
     assert completed(database) == [("2.1", "association_ended", 1)]
+
+
+def test_an_open_association_that_brought_what_was_complete_holds_the_series_when_it_grows(
+    database, index, closing
+):
+    index(brought("a", 1, "1.1"))
+    ended(database, "a", 1)
+    closing.close_complete()
+    index(brought("b", 1, "1.1", second=3))
+    index(brought("c", 1, "1.2"))
+    ended(database, "c", 1)
+    closing.close_complete()
+    assert len(completed(database)) == 1, "one association is open"
+    index(brought("b", 2, "1.3"))
+    ended(database, "b", 2)
+    closing.close_complete()
+    assert completed(database)[1:] == [("2.1", "association_ended", 2)]
+    for table in ("association_arrivals", "association_ends", "series_arrivals"):
+        assert arrivals.rows(database, f"SELECT 1 FROM {table}") == [], table  # noqa: S608
+
+
+def test_what_is_known_of_a_complete_series_goes_with_its_associations(database, index, closing):
+    index(brought("a", 1, "1.1"))
+    ended(database, "a", 1)
+    closing.close_complete()
+    index(brought("a", 1, "1.1"), brought("b", 1, "1.1", second=3))
+    ended(database, "b", 1, how=TransactionOutcome.FAILURE)
+    closing.close_complete()
+    left = "SELECT association_id FROM series_arrivals"
+    assert [row["association_id"] for row in arrivals.rows(database, left)] == ["a"], "came again"
+    stability = PostgresStabilityRepository(database)
+    stability.forget_old()
+    assert len(arrivals.rows(database, left)) == 1
+    with database.session() as session:
+        session.connection().execute(
+            text("UPDATE association_arrivals SET updated_at = now() - interval '4 hours'")
+        )
+        session.commit()
+    stability.forget_old()
+    assert arrivals.rows(database, left) == []
+    assert len(completed(database)) == 1

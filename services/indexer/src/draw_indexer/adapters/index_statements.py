@@ -329,12 +329,16 @@ NOTE_ASSOCIATIONS: Final = text(
             SET ordinals = a.ordinals + EXCLUDED.ordinals, updated_at = now())
     INSERT INTO series_arrivals (series_pk, association_id, calling_ae, counted)
     SELECT r.id, c.id, max(c.title), bool_or(c.ordinal IS NOT NULL) FROM came c
-    JOIN series r ON r.series_instance_uid = c.series AND r.stable_at IS NULL
+    JOIN series r ON r.series_instance_uid = c.series
+    WHERE r.stable_at IS NULL OR c.ordinal IS NOT NULL
     GROUP BY r.id, c.id
     ON CONFLICT DO NOTHING
     """
 )
-"""Accounts for the objects that associations brought, and for the series they brought them to."""
+"""Accounts for the objects that associations brought, and for the series they brought them to.
+
+A complete series may grow while an association is open that began with what the series has.
+"""
 
 APPEND_CHANGES: Final = text(
     """

@@ -49,9 +49,13 @@ END_ASSOCIATIONS: Final = text(
             AND b.ordinals @> int4multirange(int4range(1, e.objects, '[]'))
         RETURNING e.association_id, e.released, e.ended_at),
     accounted AS (DELETE FROM association_arrivals b USING ended e
-        WHERE b.association_id = e.association_id)
+        WHERE b.association_id = e.association_id),
+    closed AS (DELETE FROM series_arrivals a USING ended e, series r
+        WHERE a.association_id = e.association_id AND r.id = a.series_pk
+            AND r.stable_at IS NOT NULL)
     UPDATE series_arrivals a SET ended_at = e.ended_at, released = e.released
-    FROM ended e WHERE a.association_id = e.association_id
+    FROM ended e, series r
+    WHERE a.association_id = e.association_id AND r.id = a.series_pk AND r.stable_at IS NULL
     """
 )
 # Only a proof completes what came over associations that are not counted.
@@ -132,6 +136,17 @@ APPEND_CHANGES: Final = text(
     """
 )
 FORGET_ARRIVALS: Final = text("DELETE FROM series_arrivals WHERE series_pk = ANY(:ids)")
+# Nobody will say how these associations end.
+FORGET_UNKNOWN: Final = text(
+    """
+    DELETE FROM series_arrivals WHERE (series_pk, association_id) IN (
+        SELECT a.series_pk, a.association_id
+        FROM series_arrivals a JOIN series r ON r.id = a.series_pk AND r.stable_at IS NOT NULL
+        WHERE NOT EXISTS (SELECT FROM association_arrivals b
+            WHERE b.association_id = a.association_id)
+        LIMIT :most)
+    """
+)
 FORGET_PROOFS: Final = text("DELETE FROM proved_arrivals WHERE uid = ANY(:uids)")
 
 
@@ -147,6 +162,7 @@ FORGET_OLD: Final = (
     _forget("association_arrivals", "association_id", "updated_at"),
     _forget("association_ends", "association_id", "ended_at"),
     _forget("proved_arrivals", "uid", "proved_at"),
+    FORGET_UNKNOWN,
 )
 
 
