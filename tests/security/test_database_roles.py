@@ -40,6 +40,7 @@ OF_SHARED = {
     "guard": SERVICES,
     "partitions": ("indexer",),
     "persons": ("indexer", "api"),
+    "routing_facts": ("api",),
     "store_statistics": ("indexer",),
     "tombstones": ("indexer", "api"),
     "clean_up": ("indexer", "api"),

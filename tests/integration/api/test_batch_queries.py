@@ -316,7 +316,7 @@ def test_the_page_shows_the_list_before_anybody_is_asked(operator, nodes):
     assert "0 of 3 answers" in page.text
     wrong = operator.post("/batch-queries/preview", data=form | {"text": "PatientID\n1.2E+14\n"})
     assert wrong.status_code == 422
-    assert "line 2, column PatientID" in wrong.text
+    assert "Line 2, column PatientID" in wrong.text
     nobody = operator.post("/batch-queries/preview", data=form | {"text": CSV, "node_id": ""})
     assert "choose at least one node" in nobody.text
 

@@ -213,6 +213,8 @@ def test_a_series_whose_file_cannot_be_read_leaves_rules_undecided(api, admin, s
 
 
 def test_an_administrator_asks_at_a_shell(api, admin, series, tmp_path, capsys, monkeypatch):
+    # It would hold for the tests after this one.
+    monkeypatch.setattr(draw_admin.logging, "configure", lambda *_, **__: None)
     monkeypatch.setenv("DRAW_DATABASE_URL", api.settings.database_url.get_secret_value())
     monkeypatch.setenv("DRAW_BROKER_URL", "amqp://unused.invalid")
     monkeypatch.setenv("DRAW_STORAGE_ROOT", str(api.settings.storage_root))

@@ -258,7 +258,7 @@ def queries(request: Request, by: MayReadQueries, work: InWork) -> Response:
     if not may(by, Permission.RUN_QUERIES):
         return page(request, by, _history(work, QueryCriteria(), {}, None))
     nodes = queryable_nodes(work)
-    return page(request, by, _form(work, by, nodes, frozenset(node.id for node in nodes[:1])))
+    return page(request, by, _form(work, by, nodes, _usual(nodes)))
 
 
 @router.get("/queries/history")
@@ -320,7 +320,7 @@ def builder(request: Request, by: MayRunQueries, work: InWork) -> Response:
         work,
         by,
         nodes,
-        frozenset(chosen or (node.id for node in nodes[:1])),
+        frozenset(chosen) or _usual(nodes),
         level=given.get("level", "STUDY"),
         values={keyword: given.get(keyword, "")[:1024] for keyword in KEYS},
         study_dates=given.get("study_dates", ""),
@@ -588,3 +588,8 @@ def queryable_nodes(work: UnitOfWork) -> list[Node]:
     """Return the nodes that answer queries."""
     nodes = work.nodes.offered()
     return [node for node in nodes if node.active and node.supports_find]
+
+
+def _usual(nodes: list[Node]) -> frozenset[int]:
+    """Return the node that is asked unless others are chosen: the first that was added."""
+    return frozenset(sorted(node.id for node in nodes)[:1])
