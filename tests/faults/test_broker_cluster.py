@@ -21,6 +21,8 @@ from support.steady_stores import SteadyStores
 from support.suite import Suite
 from tools.processes import wait_until
 
+REVIVAL_SECONDS = 300
+"""Queues elect leaders and take members back one after the other."""
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.fault,
@@ -92,7 +94,7 @@ def _store(suite, meanwhile):
 def _require_indexed_once(suite, uids):
     # What the broker has confirmed and does not deliver is announced again after a minute.
     # Three nodes that elect leaders on a busy machine take minutes.
-    rows = suite.wait_for_rows(len(uids), INDEXED, 300, uids=uids)
+    rows = suite.wait_for_rows(len(uids), INDEXED, REVIVAL_SECONDS, uids=uids)
     assert sorted(row["sop_instance_uid"] for row in rows) == sorted(uids)
 
 
@@ -126,5 +128,5 @@ def test_the_last_but_one_node_is_killed_during_stores(cluster, suite, watching)
     stored = _store(suite, running[0].kill)
     cluster.revive()
     _require_indexed_once(suite, stored)
-    watching.wait_until_silent(*OF_A_BROKER_CLUSTER)
+    watching.wait_until_silent(*OF_A_BROKER_CLUSTER, seconds=REVIVAL_SECONDS)
     assert _sizes(cluster) == dict.fromkeys(QUEUES, 3)

@@ -8,11 +8,19 @@ from contextlib import contextmanager
 import httpx
 from pynetdicom import AE, build_context
 
+from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
+from draw_shared.dicom.network.associate import ProposedContext
+from draw_shared.dicom.network.peer_failures import (
+    PeerBusy,
+    PeerCongested,
+    PeerRejected,
+    PeerTrouble,
+)
+from draw_shared.dicom.network.requestor import Remote, open_association
 from support.suite import AE_TITLE, Suite, signed_in
 
 SOON_SECONDS = 60.0
 """How long a change may take until every replica has it."""
-VERIFICATION = "1.2.840.10008.1.1"
 
 
 class Operator:
@@ -67,10 +75,20 @@ class Operator:
         with self.association(**how) as made:
             return bool(made.is_established and made.send_c_echo().get("Status") == 0)
 
-    def refuses(self, **how) -> bool:
-        """Return whether an association is rejected, by words and not by a closed port."""
-        with self.association(**how) as made:
-            return made.is_rejected
+    def refuses(self, *, calling="TESTER", called=AE_TITLE, port=None) -> bool:
+        """Return whether an association is rejected, by words and not by a closed port.
+
+        Not pynetdicom: it takes some rejections for aborts.
+        """
+        remote = Remote("127.0.0.1", port or self.port, called, calling)
+        proposed = [ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,))]
+        try:
+            with open_association(remote, proposed):
+                return False
+        except (PeerRejected, PeerBusy, PeerCongested):
+            return True
+        except PeerTrouble:
+            return False
 
     def takes(self, sop_class: str, *syntaxes: str) -> bool:
         """Return whether a presentation context is accepted."""
