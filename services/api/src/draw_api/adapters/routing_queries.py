@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlmodel import Session
 from typing_extensions import override
 
+from draw_api.models.config import StoredVersion
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
-from draw_api.models.routing import StoredRoutingVersion
 from draw_api.ports.routing import RoutingFactsSource, RoutingRepository
 from draw_shared.db.routing_facts import Reader, series_facts
 from draw_shared.routing.facts import RoutingFacts
@@ -46,26 +46,26 @@ class PostgresRoutingRepository(RoutingRepository):
         self._connection = session.connection()
 
     @override
-    def newest(self) -> StoredRoutingVersion | None:
+    def newest(self) -> StoredVersion | None:
         row = self._connection.execute(NEWEST).mappings().first()
-        return None if row is None else StoredRoutingVersion(**row)
+        return None if row is None else StoredVersion(**row)
 
     @override
-    def version(self, number: int) -> StoredRoutingVersion | None:
+    def version(self, number: int) -> StoredVersion | None:
         row = self._connection.execute(VERSION, {"version": number}).mappings().first()
-        return None if row is None else StoredRoutingVersion(**row)
+        return None if row is None else StoredVersion(**row)
 
     @override
     def page(
         self, cursor: str | None, limit: int
-    ) -> Page[tuple[StoredRoutingVersion, dict[str, Any] | None]]:
+    ) -> Page[tuple[StoredVersion, dict[str, Any] | None]]:
         before = decode_cursor(cursor, (int,))[0] if cursor is not None else LATEST_OF_ALL
         rows = self._connection.execute(
             PAGE, {"before": min(int(before), LATEST_OF_ALL), "limit": limit + 1}
         ).mappings()
         found = []
         for row in rows:
-            stored = StoredRoutingVersion(**{k: v for k, v in row.items() if k != "before"})
+            stored = StoredVersion(**{k: v for k, v in row.items() if k != "before"})
             found.append((encode_cursor(stored.version), (stored, row["before"])))
         return page_of(found, limit)
 

@@ -66,7 +66,7 @@ SECTION_TITLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """One row of `server_config`."""
+    """One version of a document: a row of `server_config` or of `routing_documents`."""
 
     version: int
     document: dict[str, Any]

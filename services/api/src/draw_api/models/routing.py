@@ -32,17 +32,6 @@ KINDS: Final[Mapping[type, ConditionKind]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRoutingVersion:
-    """One row of `routing_documents`."""
-
-    version: int
-    document: dict[str, Any]
-    created_at: datetime
-    created_by: str
-    comment: str
-
-
 class RoutingVersion(Answer):
     """The rules with their version."""
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from draw_api.models.config import StoredVersion
 from draw_api.models.paging import Page
-from draw_api.models.routing import StoredRoutingVersion
 from draw_shared.routing.facts import RoutingFacts
 from draw_shared.routing.subjects import ConditionSubject
 
@@ -12,15 +12,15 @@ from draw_shared.routing.subjects import ConditionSubject
 class RoutingRepository(Protocol):
     """The rows of the versions."""
 
-    def newest(self) -> StoredRoutingVersion | None:
+    def newest(self) -> StoredVersion | None:
         """Return the version in force; None if nobody has written rules yet."""
 
-    def version(self, number: int) -> StoredRoutingVersion | None:
+    def version(self, number: int) -> StoredVersion | None:
         """Return one version."""
 
     def page(
         self, cursor: str | None, limit: int
-    ) -> Page[tuple[StoredRoutingVersion, dict[str, Any] | None]]:
+    ) -> Page[tuple[StoredVersion, dict[str, Any] | None]]:
         """Return a page of versions, newest first, each with the previous document."""
 
     def add(self, number: int, document: Mapping[str, Any], by: str, comment: str) -> bool:

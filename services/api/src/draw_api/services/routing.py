@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from draw_api.models.access import Principal
+from draw_api.models.config import StoredVersion
 from draw_api.models.failures import (
     Conflict,
     FieldProblem,
@@ -20,7 +21,6 @@ from draw_api.models.routing import (
     RoutingQuestion,
     RoutingReasons,
     RoutingVersion,
-    StoredRoutingVersion,
     reasons,
     rule_changes,
 )
@@ -121,7 +121,7 @@ class RoutingService:
         version = None if current is None else current.version
         return reasons(version, facts, evaluator.explain(facts))
 
-    def _require_match(self, if_match: str | None) -> StoredRoutingVersion | None:
+    def _require_match(self, if_match: str | None) -> StoredVersion | None:
         if if_match is None:
             raise PreconditionRequired(
                 message(
@@ -143,7 +143,7 @@ class RoutingService:
     def _put(
         self,
         by: Principal,
-        newest: StoredRoutingVersion | None,
+        newest: StoredVersion | None,
         wanted: RoutingDocument,
         comment: str,
     ) -> RoutingVersion:
@@ -169,7 +169,7 @@ def _check(document: RoutingDocument, place: str = "") -> None:
         ) from error
 
 
-def _to_entry(stored: StoredRoutingVersion, before: Mapping[str, Any]) -> RoutingHistoryEntry:
+def _to_entry(stored: StoredVersion, before: Mapping[str, Any]) -> RoutingHistoryEntry:
     changes = rule_changes(before, stored.document)
     return RoutingHistoryEntry(
         version=stored.version,
@@ -183,7 +183,7 @@ def _to_entry(stored: StoredRoutingVersion, before: Mapping[str, Any]) -> Routin
     )
 
 
-def _to_version(stored: StoredRoutingVersion) -> RoutingVersion:
+def _to_version(stored: StoredVersion) -> RoutingVersion:
     """Return a version; Conflict if this release cannot read it."""
     try:
         document = RoutingDocument.read(stored.document)
