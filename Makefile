@@ -32,7 +32,7 @@ endif
 .NOTPARALLEL:
 .PHONY: help system install setup lock catalogues fmt lint types arch audit sbom unit integration statements e2e faults test check docs \
 	docs-check run demo shell screenshots bench-store bench-hostile bench-query bench-retrieve \
-	bench-transcode bench-completion soak clean release
+	bench-transcode bench-completion bench-deliveries soak clean release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,8 +70,11 @@ bench-routing: .venv/.dev ## CPU time of 50 rules of 10 conditions
 bench-hostile: .venv/.dev ## the receiver's memory while it stores 4 GB among hostile peers
 	DRAW_TEST_LARGE_BYTES=4000000000 $(PYTEST) -s tests/faults/test_hostile_peers.py -k memory
 
-bench-completion: .venv/.dev ## from the release of an association to the series in the handler's folder
+bench-completion: .venv/.dev ## from the release of an association to the series in a folder of the rules
 	PYTHONPATH=tests:. $(BIN)/python -m bench.completion
+
+bench-deliveries: .venv/.dev ## deliveries while a destination is away, with a verdict (25 minutes)
+	PYTHONPATH=tests:. $(BIN)/python -m bench.deliveries
 
 bench-transcode: system .venv/.dev ## 16 requestors of a 2 GB object in another transfer syntax, with a verdict
 	$(BIN)/python -m bench.transcode

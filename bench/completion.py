@@ -1,4 +1,4 @@
-"""How long after its release a series of CT slices lies complete in the handler's folder.
+"""How long after its release a series of CT slices lies complete in a folder that a rule names.
 
     PYTHONPATH=tests:. python -m bench.completion [--objects 300] [--rounds 10]
 
@@ -21,8 +21,6 @@ from support import service_finder
 from support.suite import AE_TITLE, Suite, signed_in
 from tools.processes import wait_until
 
-CONFIG_SECONDS: Final = 2.0
-"""After which the indexer knows a changed configuration."""
 SIDE: Final = 256
 """Pixels of a row and of a column."""
 GIVE_UP_SECONDS: Final = 120.0
@@ -70,12 +68,11 @@ def main() -> None:
         try:
             suite.start()
             with signed_in(suite.web_url) as admin:
-                handler = {"auto_import": True, "folder": str(folder)}
-                answer = admin.patch(
-                    "/api/v1/config", json={"handler": handler}, headers={"If-Match": "*"}
-                )
-                answer.raise_for_status()
-            time.sleep(CONFIG_SECONDS)
+                destination = {"kind": "folder", "name": "handler", "path": str(folder)}
+                rule = {"name": "all", "destinations": ["handler"]}
+                sent = {"destinations": [destination], "rules": [rule]}
+                put = admin.put("/api/v1/routing", json=sent, headers={"If-Match": "*"})
+                put.raise_for_status()
             waits = []
             for number in range(given.rounds):
                 files = Path(home) / f"series{number}"

@@ -18,7 +18,10 @@ MONTHS: Final = 12
 TABLES: Final = (
     "transactions, changes, jobs, job_attempts, retrieve_items, queries, query_results,"
     " webhook_deliveries, file_deletions, tombstones, instance_conflicts, reception_days,"
-    " remote_nodes, webhooks, batch_queries, batch_query_lines, batch_query_answers"
+    " remote_nodes, webhooks, batch_queries, batch_query_lines, batch_query_answers,"
+    " routing_documents, routing_decisions, deliveries, delivered_objects, destination_states,"
+    " routed_priors,"
+    " standing_queries, standing_query_runs"
 )
 
 NODES: Final = """
@@ -66,7 +69,7 @@ CHANGES: Final = """
 POSITIONS: Final = """
     INSERT INTO feed_positions (consumer, sequence)
     SELECT consumer, (SELECT max(sequence) FROM changes) / share
-    FROM (VALUES ('webhooks', 1), ('handlers', 1), ('behind', 2)) AS known (consumer, share)
+    FROM (VALUES ('webhooks', 1), ('routing', 1), ('behind', 2)) AS known (consumer, share)
 """
 # Most are over; of what is not, some is due, some waits for the night.
 JOBS: Final = """
@@ -135,6 +138,43 @@ DELIVERIES: Final = """
     FROM (SELECT n, now() - (%(deliveries)s - n) * (interval '29 days' / %(deliveries)s) AS at
         FROM generate_series(1::bigint, %(deliveries)s) n) drawn
 """
+RULES: Final = """
+    INSERT INTO routing_documents (version, document, created_by)
+    SELECT n, '{}', 'admin' FROM generate_series(1, 50) n
+"""
+DECISIONS: Final = """
+    INSERT INTO routing_decisions (sequence, routing_version, trigger, study_instance_uid,
+        series_instance_uid, applied, destinations, decided_at)
+    SELECT n, 50, 'series_complete', study, study || '.1', '{a rule}', '{a,b}',
+        now() - (%(studies)s - n) * (interval '80 days' / %(studies)s)
+    FROM (SELECT n, '1.2.826.0.1.3680043.10.1.' || n AS study
+        FROM generate_series(1::bigint, %(studies)s) n) drawn
+"""
+# Most have arrived; of the last ones some wait for a destination that is away.
+ROUTED: Final = """
+    INSERT INTO deliveries (decision_id, destination, study_instance_uid, series_instance_uid,
+        state, target, attempts, instance_count, delivered_count, created_at, give_up_at,
+        finished_at)
+    SELECT id, destination, study_instance_uid, series_instance_uid,
+        CASE WHEN sequence <= %(studies)s - 500 THEN 'delivered' ELSE 'pending' END,
+        destination, 1, 10, CASE WHEN sequence <= %(studies)s - 500 THEN 10 ELSE 0 END,
+        decided_at, decided_at + interval '7 days',
+        CASE WHEN sequence <= %(studies)s - 500 THEN decided_at + interval '1 min' END
+    FROM routing_decisions CROSS JOIN unnest(destinations) AS k(destination)
+"""
+ANSWERED: Final = """
+    INSERT INTO delivered_objects (endpoint, sop_instance_uid, content_sha256, delivery_id)
+    SELECT 'A@127.0.0.1:104', series_instance_uid || '.' || n, decode(md5(n::text), 'hex'), id
+    FROM deliveries CROSS JOIN generate_series(1, 4) n
+    WHERE destination = 'a' AND finished_at IS NOT NULL
+"""
+PRIORS: Final = """
+    INSERT INTO routed_priors (study_instance_uid, delivery_id)
+    SELECT study_instance_uid, id FROM deliveries WHERE destination = 'a'
+"""
+DESTINATIONS: Final = """
+    INSERT INTO destination_states (name) VALUES ('a'), ('b')
+"""
 DELETIONS: Final = """
     INSERT INTO file_deletions (path, sop_instance_uid, study_instance_uid)
     SELECT 'objects/gone/' || n, '1.2.826.0.1.3680043.10.9.' || n,
@@ -159,6 +199,17 @@ DAYS: Final = """
     SELECT current_date - n, 3000, 1590000000 FROM generate_series(0, 364) n
 """
 
+STANDING: Final = """
+    INSERT INTO standing_queries (name, query, schedule, zone)
+    SELECT 'nightly ' || n, '{"node_ids": [1], "keys": {}}', '0 2 * * *', 'UTC'
+    FROM generate_series(1, 10) n
+"""
+RUNS: Final = """
+    INSERT INTO standing_query_runs (standing_query_id, scheduled_for, state, finished_at)
+    SELECT s.id, now() - make_interval(hours => n), 'complete', now() - make_interval(hours => n)
+    FROM standing_queries s, generate_series(1, 1000) n
+"""
+
 
 def fill(database_url: str, *, studies: int, lines: int) -> None:
     """Add `lines` lines of the transaction log and all that belongs to so many studies.
@@ -180,7 +231,8 @@ def fill(database_url: str, *, studies: int, lines: int) -> None:
         connection.execute("SET synchronous_commit = off")
         for statement in (
             NODES, WEBHOOKS, LINES, CHANGES, POSITIONS, JOBS, ATTEMPTS, ITEMS, QUERIES, MATCHES,
-            LISTS, LIST_LINES, LIST_ANSWERS, DELIVERIES, DELETIONS, TOMBSTONES, CONFLICTS, DAYS,
+            LISTS, LIST_LINES, LIST_ANSWERS, DELIVERIES, RULES, DECISIONS, ROUTED, ANSWERED, PRIORS,
+            DESTINATIONS, DELETIONS, TOMBSTONES, CONFLICTS, DAYS, STANDING, RUNS,
         ):  # fmt: skip
             connection.execute(statement.encode(), values)
         connection.execute(f"ANALYZE {TABLES}".encode())

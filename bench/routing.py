@@ -20,7 +20,12 @@ LIMIT_MS: Final = 0.5
 
 def document() -> RoutingDocument:
     """Return the rules."""
-    return RoutingDocument.read({"rules": [_rule(number) for number in range(RULES)]})
+    folders = [
+        {"kind": "folder", "name": f"to {number}", "path": f"/var/lib/handlers/{number}"}
+        for number in range(RULES)
+    ]
+    rules = [_rule(number) for number in range(RULES)]
+    return RoutingDocument.read({"destinations": folders, "rules": rules})
 
 
 def facts() -> RoutingFacts:

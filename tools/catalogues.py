@@ -32,6 +32,7 @@ from draw_api.models.nodes import Day, NodeSettings
 from draw_api.models.objects import Kind
 from draw_api.models.peers import AllowedAeTitleSettings, Proposal
 from draw_api.models.queries import Level, StudyDates
+from draw_api.models.standing_queries import RunState
 from draw_api.models.storage import Hold
 from draw_api.models.users import NewToken, NewUser, PasswordChange, PasswordReset, UserSettings
 from draw_api.models.webhooks import DeliveryState, NewWebhook
@@ -41,6 +42,7 @@ from draw_shared.contracts.transaction import TransactionKind, TransactionOutcom
 from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import AssociationOutcome
 from draw_shared.dicom.network.statuses import DimseStatus, describe
+from draw_shared.routing.destinations import Destination, FolderPlace
 from draw_shared.runtime.lifecycle import State
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -61,6 +63,8 @@ FORMS: Final[tuple[type[BaseModel], ...]] = (
     UserSettings,
     NewWebhook,
     Hold,
+    FolderPlace,
+    *get_args(get_args(Destination)[0]),
 )
 """The models whose fields are those of a form."""
 KINDS: Final[tuple[type[StrEnum], ...]] = (
@@ -76,6 +80,7 @@ KINDS: Final[tuple[type[StrEnum], ...]] = (
 """What the page shows as words."""
 CHOICES: Final[tuple[Any, ...]] = (
     JobState, Found, Here, Wanted, DesiredState, Day, Kind, Level, StudyDates, DeliveryState,
+    RunState,
 )  # fmt: skip
 """The same, where the values are no class."""
 NAMES: Final = (

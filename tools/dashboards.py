@@ -19,6 +19,10 @@ from tools.grafana import (
 
 FOLDER: Final = Path("deploy/monitoring/grafana/dashboards")
 IN_USE: Final = 'sum by (instance) (draw_service_database_connections{state="in_use"})'
+ENDED: Final = "draw_qr_worker_deliveries_ended_total"
+HELD: Final = "max by (destination, mode) (draw_suite_destination_held_seconds)"
+LAST_SUCCESS: Final = "max by (destination) (draw_suite_destination_last_success_seconds)"
+FAILED_OVER: Final = "sum(max by (destination, target) (draw_suite_failover_in_force)) or vector(0)"
 
 OVERVIEW: Final = Dashboard(
     "draw-overview",
@@ -291,6 +295,77 @@ JOBS: Final = Dashboard(
     ),
 )
 
+ROUTING: Final = Dashboard(
+    "draw-routing",
+    "Routing",
+    (
+        now(
+            "Deliveries waiting", NUMBER, "sum(max by (destination, state) (draw_suite_deliveries))"
+        ),
+        now("Oldest", SECONDS, "max(draw_suite_oldest_delivery_seconds)", 86_400),
+        now(
+            "Oldest tried in vain", SECONDS, "max(draw_suite_oldest_failing_delivery_seconds)", 3600
+        ),
+        now("Groups that fail over", NUMBER, FAILED_OVER, 1),
+        now("Destinations held", NUMBER, f"sum({HELD} >= bool 0) or vector(0)", 1),
+        now("Decisions wait for", SECONDS, "max(draw_indexer_routing_lag_seconds)", 300),
+        Panel(
+            "Deliveries that are not over",
+            NUMBER,
+            {"{{destination}} {{state}}": "max by (destination, state) (draw_suite_deliveries)"},
+            stacked=True,
+        ),
+        Panel(
+            "Oldest, by destination",
+            SECONDS,
+            {"{{destination}}": "max by (destination) (draw_suite_oldest_delivery_seconds)"},
+        ),
+        Panel(
+            "Since something last arrived",
+            SECONDS,
+            {"{{destination}}": LAST_SUCCESS},
+        ),
+        Panel(
+            "Delivered",
+            PER_SECOND,
+            {"{{destination}}": rate(ENDED, "destination", 'outcome="delivered"')},
+        ),
+        Panel(
+            "Ended otherwise",
+            PER_SECOND,
+            {
+                "{{destination}} {{outcome}}": rate(
+                    ENDED, "destination, outcome", 'outcome!="delivered"'
+                )
+            },
+        ),
+        Panel(
+            "Failed tries in a row",
+            NUMBER,
+            {"{{destination}}": "max by (destination) (draw_suite_destination_failures)"},
+        ),
+        Panel(
+            "Failover in force",
+            NUMBER,
+            {
+                "{{destination}} to {{target}}": (
+                    "max by (destination, target) (draw_suite_failover_in_force)"
+                )
+            },
+        ),
+        Panel("Held by an operator", SECONDS, {"{{destination}} {{mode}}": HELD}),
+        Panel(
+            "Decided",
+            PER_SECOND,
+            {
+                "decisions": rate("draw_indexer_routing_decisions_total"),
+                "deliveries": rate("draw_indexer_routing_deliveries_total"),
+                "undecided": rate("draw_indexer_routing_undecided_total"),
+            },
+        ),
+    ),
+)
+
 STORAGE: Final = Dashboard(
     "draw-storage",
     "Storage",
@@ -342,6 +417,7 @@ DASHBOARDS: Final = {
     "ingest": INGEST,
     "query-retrieve": QUERY_RETRIEVE,
     "jobs": JOBS,
+    "routing": ROUTING,
     "storage": STORAGE,
 }
 

@@ -23,7 +23,7 @@ from draw_shared.messaging.rights import RIGHTS, definitions
 from tools.local_postgres import StartFailed
 from tools.processes import end, environment, find, free_port, group_members, wait_until
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 7.0
 # Debian's /usr/sbin/rabbitmq-server changes to the system's user and folders: not for us.
 DEBIAN_PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Metric
 from pydantic import SecretStr
 
 from draw_api.adapters.suite_metrics import SuiteMetrics
-from draw_api.adapters.suite_observation import SuiteState
+from draw_api.adapters.suite_observation import ObservedDestination, SuiteState
 from draw_api.app import Api
 from draw_api.settings import ApiSettings
 from draw_indexer.app import Indexer
@@ -112,7 +112,12 @@ def _families(registry: CollectorRegistry, service: str) -> list[Metric]:
         # The suite-wide metrics are exported only after a first reading of the database.
         whole = SuiteMetrics(
             lambda: SuiteState(
-                {("scp", "ready"): 1}, {"queued": 0}, {"queued": 0.0}, {"PACS": False}
+                {("scp", "ready"): 1},
+                {"queued": 0},
+                {"queued": 0.0},
+                {"PACS": False},
+                destinations={"a": ObservedDestination(mode="paused", first="b")}
+                | {"b": ObservedDestination(last_success_seconds=0.0)},
             ),
             lambda: {"indexer.dead": 0},
             lambda: DiskRoom(1, 1, 1, 1),

@@ -42,6 +42,9 @@ EXAMPLE_BEGINNING: Final = (
     "# A commented line shows the default. Lines without a value have to be given one.\n"
 )
 
+HANDLER_FOLDERS: Final = "/var/lib/draw-handlers"
+"""Where workers have the folders of other programs, in every deployment that confines them."""
+
 COMPOSE: Final = (
     ("SUITE_VERSION", "0.0.0", "version that the images are built as and run from"),
     ("SUITE_DICOM_PORT", "11112", "DICOM port of this machine"),
@@ -52,6 +55,11 @@ COMPOSE: Final = (
     ("SUITE_SCP_REPLICAS", "2", "receivers behind HAProxy, at most 10"),
     ("SUITE_INDEXER_REPLICAS", "1", "indexers"),
     ("SUITE_WORKER_REPLICAS", "1", "workers for jobs"),
+    (
+        "SUITE_HANDLER_FOLDERS",
+        "handlers",
+        f"for rules: folder of this machine, or volume, that workers see as {HANDLER_FOLDERS}",
+    ),
 )
 """Variables of deploy/compose.yml itself: name, default, meaning."""
 

@@ -55,6 +55,7 @@ STORES = 'draw_scp_operations_total{operation="c-store",status='
 FINDS = 'draw_scp_operations_total{operation="c-find",status='
 REQUESTS = 'draw_api_requests_total{method="GET",route="/",status='
 JOBS = 'draw_qr_worker_executions_total{kind="retrieve",outcome='
+ENDED = 'draw_qr_worker_deliveries_ended_total{destination="a"'
 HOUR = "x60"
 
 MEMBER = 'rabbitmq_detailed_raft_%s{job="rabbitmq-members",queue="%s",vhost="/",instance="%s"}'
@@ -150,6 +151,17 @@ CASES = {
     "IndexBehind": single(
         "draw_suite_queue_messages", 50000, 10, 'queue="indexer.instance-stored"'
     ),
+    "RoutingStandsStill": Case(
+        {
+            'draw_indexer_routing_blocked{instance="a"}': turning(0, 0),
+            'draw_indexer_routing_blocked{instance="b"}': turning(1, 0),
+            'draw_indexer_routing_lag_seconds{instance="a"}': turning(3600, 0),
+        }
+    ),
+    "RoutingUndecided": Case(
+        {'draw_indexer_routing_undecided_total{rule="a rule"}': f"0+1{HOUR} 60+0x90"},
+        clears="149m",
+    ),
     "FilesWithoutRow": Case(
         {
             'draw_indexer_files_without_row{instance="a"}': turning(40, 0),
@@ -201,6 +213,40 @@ CASES = {
     ),
     "JobsWaiting": single("draw_suite_oldest_job_seconds", 3600, 0, 'state="queued"'),
     "JobsFailing": Case({f'{JOBS}"failed"}}': counting(1), f'{JOBS}"complete"}}': counting(9, 9)}),
+    "StandingQueryFails": single("draw_suite_standing_queries_failing", 1, 0, 'instance="a"'),
+    "DeliveryWaitsLong": Case(
+        {
+            'draw_suite_oldest_failing_delivery_seconds{destination="tried"}': turning(4000, 0),
+            'draw_suite_oldest_delivery_seconds{destination="tried"}': turning(5000, 0),
+            'draw_suite_oldest_delivery_seconds{destination="by night"}': turning(40_000, 0),
+            'draw_suite_oldest_delivery_seconds{destination="for days"}': turning(90_000, 0),
+            'draw_suite_oldest_delivery_seconds{destination="held"}': turning(90_000, 90_000),
+            'draw_suite_destination_held_seconds{destination="held",mode="paused"}': turning(9, 9),
+        },
+        number=2,
+    ),
+    "DeliveriesFail": Case(
+        {
+            f'{ENDED},outcome="failed"}}': f"0+1{HOUR} 60+0x90",
+            f'{ENDED},outcome="delivered"}}': counting(9, 9, 150),
+        },
+        clears="149m",
+    ),
+    "FailoverInForce": Case(
+        {
+            'draw_suite_failover_in_force{destination="a",target="second"}': f"1{HOUR} _{HOUR}",
+            'draw_suite_failover_in_force{destination="a",target="first"}': f"_{HOUR} 0{HOUR}",
+            'draw_suite_failover_in_force{destination="b",target="first"}': turning(0, 0),
+        }
+    ),
+    "DestinationPaused": Case(
+        {
+            'draw_suite_destination_held_seconds{destination="a",mode="paused"}': (
+                f"15000{HOUR} _{HOUR}"
+            ),
+            'draw_suite_destination_held_seconds{destination="b",mode="draining"}': turning(60, 60),
+        }
+    ),
     "NodeUnreachable": Case(
         {
             'draw_suite_node_circuit_open{node="PACS"}': turning(1, 0),

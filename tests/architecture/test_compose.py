@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tools.service_process import SERVICES
-from tools.settings_page import COMPOSE, settings
+from tools.settings_page import COMPOSE, HANDLER_FOLDERS, settings
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 TEXT = (DEPLOY / "compose.yml").read_text(encoding="utf-8")
@@ -164,6 +164,17 @@ def test_prometheus_scrapes_every_replica_by_the_service_s_name_and_port():
         assert found["port"] == service.http_port
         common = set(SUITE["services"][service.name]["networks"])
         assert common & set(SUITE["services"]["prometheus"]["networks"])
+
+
+def test_folders_of_other_programs_are_the_worker_s_alone():
+    mounted = {
+        name: volume
+        for name, service in SUITE["services"].items()
+        for volume in service.get("volumes", ())
+        if HANDLER_FOLDERS in volume
+    }
+    assert mounted == {"qr-worker": f"${{SUITE_HANDLER_FOLDERS:-handlers}}:{HANDLER_FOLDERS}"}
+    assert "handlers" in SUITE["volumes"]
 
 
 def test_what_may_be_changed_is_in_the_example_with_its_default():

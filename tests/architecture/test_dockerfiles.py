@@ -14,6 +14,7 @@ import pytest
 
 from support.image_build import assignments, instructions
 from tools.service_process import SERVICES
+from tools.settings_page import HANDLER_FOLDERS
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["dependencies", "package", "runtime"]
@@ -101,6 +102,13 @@ def test_it_runs_as_nobody_in_exec_form_with_a_health_check(service):
     assert service.http_variable in health
     environment = assignments(" ".join(_values(stage, "ENV")))
     assert environment[service.http_variable] == str(service.http_port)
+
+
+@services
+def test_a_new_volume_belongs_to_the_user_that_the_service_runs_as(service):
+    folders = ["/var/lib/draw", *([HANDLER_FOLDERS] if service.name == "qr-worker" else [])]
+    [made] = [r for r in _values(_stages(service)["runtime"], "RUN") if "useradd" in r]
+    assert made.endswith(f"install --directory --owner draw --group draw {' '.join(folders)}")
 
 
 @services

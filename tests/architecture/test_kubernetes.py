@@ -23,6 +23,7 @@ from draw_shared.messaging import topology
 from draw_shared.messaging.rights import RIGHTS
 from support.broker_cluster import production_settings
 from tools.service_process import SERVICES
+from tools.settings_page import HANDLER_FOLDERS
 
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "deploy" / "k8s"
@@ -164,16 +165,38 @@ def test_the_receiver_s_address_keeps_the_peer_s(overlay):
 
 @overlays
 def test_objects_lie_on_one_volume_that_every_service_mounts(overlay):
-    [claim] = of_kind(overlay, "PersistentVolumeClaim").values()
+    claims = of_kind(overlay, "PersistentVolumeClaim")
     expected = {"production": ["ReadWriteMany"], "single-node": ["ReadWriteOnce"]}[overlay]
-    assert claim["spec"]["accessModes"] == expected
+    assert set(claims) == {"draw-storage", "draw-handlers"}
+    assert all(claim["spec"]["accessModes"] == expected for claim in claims.values())
     settings = of_kind(overlay, "ConfigMap")["draw-settings"]["data"]
-    for deployment in of_kind(overlay, "Deployment").values():
-        pod = deployment["spec"]["template"]["spec"]
-        [volume] = [v for v in pod["volumes"] if "persistentVolumeClaim" in v]
-        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-        mounts = {m["name"]: m["mountPath"] for m in pod["containers"][0]["volumeMounts"]}
-        assert mounts[volume["name"]] == settings["DRAW_STORAGE_ROOT"]
+    for name in of_kind(overlay, "Deployment"):
+        assert _claims(overlay, name)["draw-storage"] == {
+            "mountPath": settings["DRAW_STORAGE_ROOT"]
+        }
+
+
+@overlays
+def test_folders_of_other_programs_are_the_worker_s_alone(overlay):
+    writes = {"draw-handlers": {"mountPath": HANDLER_FOLDERS}}
+    for name in of_kind(overlay, "Deployment"):
+        others = {k: v for k, v in _claims(overlay, name).items() if k != "draw-storage"}
+        assert others == (writes if name == "draw-qr-worker" else {})
+
+
+def _claims(overlay, name):
+    """Return how a service mounts which claims."""
+    pod = of_kind(overlay, "Deployment")[name]["spec"]["template"]["spec"]
+    claims = {
+        v["name"]: v["persistentVolumeClaim"]["claimName"]
+        for v in pod["volumes"]
+        if "persistentVolumeClaim" in v
+    }
+    return {
+        claims[mount["name"]]: {k: v for k, v in mount.items() if k != "name"}
+        for mount in pod["containers"][0]["volumeMounts"]
+        if mount["name"] in claims
+    }
 
 
 @overlays

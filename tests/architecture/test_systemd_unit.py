@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from support.service_finder import ROOT
-from tools.settings_page import settings
+from tools.settings_page import HANDLER_FOLDERS, settings
 
 UNIT = ROOT / "deploy" / "systemd" / "draw-dicom.service"
 HIGHEST_EXPOSURE = 20
@@ -47,6 +47,12 @@ def test_it_names_only_settings_that_there_are():
     ]
     assert given
     assert set(given) <= known
+
+
+def test_it_may_write_the_folders_of_other_programs_if_there_are_any():
+    assert f"\nReadWritePaths=-{HANDLER_FOLDERS}\n" in UNIT.read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert f"sudo install -d -o draw -g draw -m 770 {HANDLER_FOLDERS}/" in page
 
 
 def test_the_page_installs_it_where_it_says():

@@ -1,7 +1,7 @@
 """What an administrator sets, tells and sees, on a running suite with real associations.
 
 Every live setting is seen by the next association within two seconds. Not covered here:
-clean-up and the handler's integration, which have files of their own, and the broker being
+clean-up and deliveries, which have files of their own, and the broker being
 down, when the configuration is found by polling each second.
 """
 

@@ -1,4 +1,7 @@
-"""The transaction log as activity: associations that unfold, and who did what to whom."""
+"""The transaction log as activity: associations that unfold, and who did what to whom.
+
+And the rules of routing, of which the list counts live what they apply to.
+"""
 
 import re
 import subprocess
@@ -8,7 +11,9 @@ from playwright.sync_api import expect
 
 from support import browser as browsers
 from support import phantom, senders
-from support.browser import PHONE, Visitor
+from support.browser import DESKTOP, PHONE, Visitor
+from support.delivered import put_rules
+from support.suite import signed_in
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
@@ -183,3 +188,190 @@ def test_without_javascript_operations_are_a_link_away_also_on_a_phone(
     page.goto("/transactions?uid=1.2.3")
     expect(page).to_have_url(re.compile("/transactions/lines"))
     visitor.close()
+
+
+def test_a_rule_is_made_with_rows_of_conditions(admin):
+    page = admin.page
+    page.goto("/routing/destinations")
+    page.get_by_role("link", name="Add a destination").click()
+    page.get_by_role("link", name="Folder").click()
+    page.fill("#f-name", "contouring")
+    page.fill("#f-path", "/var/lib/draw-handlers/contouring")
+    page.click("main button:has-text('Save')")
+    expect(page.get_by_role("status").first).to_contain_text("saved")
+
+    page.get_by_role("link", name="Rules", exact=True).click()
+    page.get_by_role("link", name="Add a rule").first.click()
+    page.fill("[id='f-subject.0']", "PatientID")
+    page.get_by_role("button", name="Add a condition").click()
+    expect(page.locator("[id='f-subject.1']")).to_be_visible()
+    page.fill("#f-name", "Of nobody")
+    page.fill("[id='f-value.0']", "R-1")
+    page.fill("[id='f-subject.1']", "instances")
+    page.select_option("[id='f-operator.1']", "<")
+    page.fill("[id='f-value.1']", "1")
+    page.check("#f-stop")
+    # Enter saves, and does not press the first button of a condition.
+    page.press("#f-name", "Enter")
+    expect(page.get_by_role("status").first).to_contain_text("saved")
+    row = page.locator("tr", has_text="Of nobody")
+    expect(row).to_contain_text('PatientID equals "R-1" and number of objects is less than 1')
+    row.get_by_role("link", name="Of nobody", exact=True).click()
+    page.get_by_role("button", name="Remove Condition 2").click()
+    expect(page.locator("[id='f-subject.1']")).to_have_count(0)
+    page.get_by_role("button", name="Write as text").click()
+    expect(page.locator("#f-text")).to_have_value(re.compile('"PatientID"'))
+    page.fill("#f-name", "Of R-1")
+    page.locator("footer").get_by_role("button", name="Save").click()
+    expect(page.locator("tr", has_text="Of R-1")).to_contain_text('PatientID equals "R-1"')
+
+
+def test_rules_move_and_count_live_what_they_apply_to(admin, running_suite):
+    page = admin.page
+    of_one = {"subject": "PatientID", "operator": "equals", "value": "R-1"}
+    with signed_in(running_suite.web_url) as client:
+        body = {"rules": [{"name": "Of R-1", "when": of_one, "stop": True}]}
+        headers = {"If-Match": "*"}
+        client.put("/api/v1/routing", json=body, headers=headers).raise_for_status()
+    page.goto("/routing")
+    page.get_by_role("link", name="Add a rule").click()
+    page.fill("#f-name", "Others")
+    page.check("#f-stop")
+    page.locator("footer").get_by_role("button", name="Save").click()
+    page.locator("tr", has_text="Others").get_by_role("button", name="Up").click()
+    expect(page.locator("tbody tr").first).to_contain_text("1. Others")
+    page.locator("tr", has_text="Others").get_by_role("button", name="Turn off").click()
+    expect(page.locator("tbody tr").first).to_contain_text("Off")
+
+    uid, _ = send(running_suite, PatientID="R-1")
+    counted = page.locator("tr", has_text="Of R-1").locator("td[data-label=Today]")
+    expect(counted).to_have_text("4", timeout=LIVE)
+    page.goto(f"/studies/{uid}")
+    page.locator(".series > a").first.click()
+    page.get_by_role("link", name="Which rules apply?").click()
+    expect(page.locator("section", has_text="2. Of R-1")).to_contain_text("seen: R-1")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_pages_of_routing_fit_and_have_no_issue(browser, running_suite, admin, viewport):
+    uid, _ = send(running_suite, PatientID="R-2")
+    deep = {"any": [{"all": [{"subject": "Modality", "operator": "equals", "value": "CT"}]}]}
+    long = "A rule with a name as long as names of rules may be, of which most need less than this"
+    rules = [
+        {"name": long, "when": deep, "stop": True},
+        {"name": "Thin slices", "when": {"all": [
+            {"subject": "SeriesDescription", "operator": "matches", "value": "topogram|scout" * 9},
+            {"not": {"subject": "ImageType", "operator": "contains", "value": "LOCALIZER"}},
+        ]}, "destinations": ["both", "contouring"]},
+        {"name": "W" * 100, "destinations": ["W" * 100]},
+    ]  # fmt: skip
+    destinations = [
+        {"kind": "folder", "name": "contouring", "path": "/var/lib/draw-handlers/contouring"},
+        {"kind": "group", "name": "both", "mode": "all", "members": ["contouring"]},
+        {"kind": "folder", "name": "W" * 100, "path": "/var/lib/draw-handlers/w"},
+    ]
+    with signed_in(running_suite.web_url) as client:
+        body = {"destinations": destinations, "rules": rules}
+        headers = {"If-Match": "*"}
+        client.put("/api/v1/routing", json=body, headers=headers).raise_for_status()
+    # In German: its words are longer.
+    visitor = Visitor(
+        browser, running_suite.web_url, locale="de-DE", viewport=viewport, bypass_csp=True
+    ).share(admin)
+    wrong = []
+
+    def look(path):
+        wrong.extend(f"{path} {issue}" for issue in visitor.all_issues())
+        wrong.extend(f"{path} {misfit}" for misfit in visitor.misfits())
+
+    page = visitor.page
+    for path in (
+        "/routing", "/routing/history", "/routing/rule/new", "/routing/rule/new?preset=0",
+        "/routing/rule/edit?name=Thin+slices", f"/routing/rule/edit?name={long}",
+        "/routing/destination/new", "/routing/destination/new?kind=celery",
+        "/routing/destination/edit?name=both", "/routing/destination/edit?name=contouring",
+        "/routing/rule/remove?name=Thin+slices", "/routing/replay", "/routing/batches",
+        "/routing/batches/new", f"/routing/test?kind=study&uid={uid}",
+    ):  # fmt: skip
+        assert page.goto(path).ok, path
+        look(path)
+    page.goto("/routing/rule/edit?name=Thin+slices")
+    page.fill("[id='f-subject.0']", "Nonsense")
+    page.fill("#f-about", "x")
+    page.locator("button[formaction*='/rule/try']").click()
+    expect(page.locator("[id='h-subject.0']")).to_be_visible()
+    look("wrong")
+    page.fill("[id='f-subject.0']", "SeriesDescription")
+    page.select_option("#f-trigger", "study_complete")
+    page.fill("#f-about", uid)
+    page.locator("button[formaction*='/rule/try']").click()
+    expect(page.locator("#tried")).to_be_visible()
+    look("tried")
+    page.locator("button[formaction*='/rule/replay']").click()
+    expect(page.locator("#replayed")).to_be_visible()
+    look("replayed")
+    page.goto("/routing/batches/new")
+    page.locator("footer button.primary").click()
+    expect(page.locator("#previewed")).to_be_visible()
+    look("previewed")
+    complaints = visitor.complaints
+    visitor.close()
+    assert wrong == []
+    # What is refused is said by the console too.
+    assert all("422" in one for one in complaints)
+
+
+def test_deliveries_are_held_given_up_and_seen_where_they_have_gone(
+    browser, admin, running_suite, tmp_path
+):
+    page = admin.page
+    with signed_in(running_suite.web_url) as running_suite.admin:
+        destinations = [{"kind": "folder", "name": "desk & co", "path": str(tmp_path / "desk")}]
+        modality = {"subject": "Modality", "operator": "equals", "value": "CT"}
+        rule = {"name": "all", "when": modality, "destinations": ["desk & co"]}
+        put_rules(running_suite, {"destinations": destinations, "rules": [rule]})
+    page.goto("/routing/destinations")
+    page.get_by_role("button", name="Pause desk & co").click()
+    expect(page.get_by_role("status").first).to_contain_text("until it is resumed")
+    send(running_suite, PatientName="First^Delivery", PatientID="D-1")
+    page.goto("/routing/deliveries?destination=desk+%26+co")
+    first = page.locator("tr", has_text="First, Delivery")
+    expect(first).to_contain_text("Pending", timeout=LIVE)
+    first.get_by_role("checkbox").check()
+    study, _ = send(running_suite, PatientName="Second^Delivery", PatientID="D-2")
+    second = page.locator("tr", has_text="Second, Delivery")
+    expect(second).to_contain_text("Pending", timeout=LIVE)
+    expect(first.get_by_role("checkbox")).to_be_checked()
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    paths = ("/routing/destinations", "/routing/destinations/desk%20%26%20co", page.url)
+    window = Visitor(browser, running_suite.web_url, bypass_csp=True).share(admin)
+    check_looks(window, *paths, f"/studies/{study}", "/")
+    page.goto("/routing/deliveries?destination=desk+%26+co")
+    first.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Give up").click()
+    page.get_by_role("button", name="Give it up").click()
+    expect(first).to_contain_text("Failed")
+    first.get_by_role("link").click()
+    expect(page.locator("main")).to_contain_text("given up by admin")
+    check_looks(window, page.url)
+    window.close()
+    page.goto("/")
+    expect(page.locator(".needs")).to_contain_text("The destination desk & co is paused")
+    page.get_by_role("button", name="Resume desk & co").click()
+    expect(page.locator("#h-state")).to_contain_text("Running")
+    page.goto(f"/studies/{study}")
+    gone = page.locator("section", has=page.locator("#h-gone"))
+    expect(gone).to_contain_text("desk & co")
+    gone.get_by_role("link", name="desk & co").click()
+    expect(page.locator("#h-state")).to_contain_text("Delivered", timeout=LIVE)
+
+
+def check_looks(visitor, *paths):
+    """Check that pages have no issue, and fit a desktop and a phone."""
+    for viewport in (PHONE, DESKTOP):
+        visitor.page.set_viewport_size(viewport)
+        for path in paths:
+            visitor.page.goto(path)
+            assert visitor.misfits() == [], (path, viewport)
+            if viewport is DESKTOP:
+                assert visitor.all_issues() == [], path

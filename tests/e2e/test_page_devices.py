@@ -13,7 +13,8 @@ from playwright.sync_api import expect
 from support import browser as browsers
 from support import foreign_clients, peers, phantom, senders
 from support.browser import DESKTOP, PHONE, Visitor
-from support.suite import AE_TITLE, set_config, signed_in
+from support.suite import AE_TITLE, set_config, set_receiver_config, signed_in
+from tools.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -53,18 +54,27 @@ def remote(running_suite, tmp_path_factory):
 def only_known_titles(running_suite, first):
     """The receiver takes associations of AE titles on its list only."""
     with signed_in(running_suite.web_url) as running_suite.admin:
-        set_config(running_suite, security={"validate_calling_ae": True})
+        set_receiver_config(running_suite, security={"validate_calling_ae": True})
         yield
         set_config(running_suite, security={"validate_calling_ae": False})
 
 
-def echo(port, title, *, accepted):
+def echo_is_accepted(port, title):
     """Call with echoscu of DCMTK, as a device would."""
-    if accepted:
+    try:
         foreign_clients.dcmtk_echo(port, "-aet", title)
-    else:
-        with pytest.raises(AssertionError):
-            foreign_clients.dcmtk_echo(port, "-aet", title)
+    except AssertionError:
+        return False
+    return True
+
+
+def echo(port, title, *, accepted):
+    assert echo_is_accepted(port, title) == accepted
+
+
+def wait_for_echo(port, title, *, accepted):
+    """A receiver learns of a change a moment after it was answered."""
+    assert wait_until(lambda: echo_is_accepted(port, title) == accepted, 30)
 
 
 def test_a_device_calls_is_allowed_added_and_tested_back(
@@ -92,7 +102,7 @@ def test_a_device_calls_is_allowed_added_and_tested_back(
     allow.click()
     expect(page.get_by_role("status")).to_contain_text("let in")
     expect(call).to_contain_text("let the device call once more")
-    echo(running_suite.dicom_port, remote.ae_title, accepted=True)
+    wait_for_echo(running_suite.dicom_port, remote.ae_title, accepted=True)
     expect(call).to_contain_text("C-ECHO answered", timeout=LIVE)
     call.get_by_role("link", name="Continue with this device").click()
     assert page.input_value("#f-name") == remote.ae_title

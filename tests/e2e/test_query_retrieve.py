@@ -16,7 +16,7 @@ import psycopg
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.sop_class import (
@@ -30,8 +30,10 @@ from pynetdicom.sop_class import (
 
 from draw_shared.dicom.encoding.part10 import FileMeta
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.contexts import contexts_for
-from draw_shared.dicom.network.requestor import Remote
+from draw_shared.dicom.network.message import Operation
+from draw_shared.dicom.network.requestor import Remote, open_association
 from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from support import datasets, senders
 from support.data_set_tree import tree
@@ -48,7 +50,8 @@ FIND = StudyRootQueryRetrieveInformationModelFind
 GET = StudyRootQueryRetrieveInformationModelGet
 JPEG = Path(str(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm")))
 PENDING = (0xFF00, 0xFF01)
-MANY = 6000
+MANY = 20_000
+LONG = 1000
 UNUSUAL_CLASSES = (
     "1.2.840.113619.4.26",  # private
     "1.2.840.10008.5.1.4.1.1.6",  # Ultrasound Image, retired
@@ -268,27 +271,32 @@ def test_findscu_of_pynetdicom(running_suite, archive):
 
 
 def test_a_cancelled_query_ends_with_cancel(running_suite, archive):
+    """The answers exceed what the connection holds, so they cannot all be sent before."""
     assert archive
     with psycopg.connect(running_suite.database_url, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO patients (patient_id, name) VALUES ('CANCEL', 'CANCEL') RETURNING id"
         )
         connection.execute(
-            "INSERT INTO studies (patient_pk, study_instance_uid)"
-            " SELECT p.id, '2.25.99.' || n FROM patients p, generate_series(1, %s) n"
-            " WHERE patient_id = 'CANCEL'",
-            (MANY,),
+            "INSERT INTO studies (patient_pk, study_instance_uid, description)"
+            " SELECT p.id, '2.25.99.' || n, repeat('x', %s)"
+            " FROM patients p, generate_series(1, %s) n WHERE patient_id = 'CANCEL'",
+            (LONG, MANY),
         )
-    with senders.association(running_suite.dicom_port, [build_context(FIND)]) as made:
-        identifier = Dataset()
-        identifier.QueryRetrieveLevel = "STUDY"
-        identifier.PatientID = "CANCEL"
-        identifier.StudyInstanceUID = ""
-        statuses = []
-        for status, _ in made.send_c_find(identifier, FIND, msg_id=7):
-            statuses.append(status.Status)
-            if len(statuses) == 1:
-                made.send_c_cancel(7, query_model=FIND)
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.PatientID = "CANCEL"
+    asked.StudyInstanceUID = ""
+    asked.StudyDescription = ""
+    asked.file_meta = FileMetaDataset()
+    asked.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    remote = Remote("127.0.0.1", running_suite.dicom_port, AE_TITLE, "TESTER")
+    with open_association(remote, [ProposedContext(1, str(FIND), (IMPLICIT_LITTLE,))]) as made:
+        query = made.request(Operation.C_FIND, made.context(str(FIND)), identifier=encoded(asked))
+        statuses = [made.response(query).status]
+        made.cancel(query)
+        while statuses[-1] in PENDING:
+            statuses.append(made.response(query).status)
     assert statuses[-1] == 0xFE00
     assert len(statuses) < MANY
 

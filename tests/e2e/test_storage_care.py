@@ -1,4 +1,4 @@
-"""Storage care, the handler's share and draw-admin against the running suite.
+"""Storage care, what follows a complete series, and draw-admin against the running suite.
 
 Not covered: clean-up that is killed (tests/faults), what goes and stays in each case and each
 failure of a delivery (tests/integration/indexer).
@@ -17,6 +17,7 @@ from standardwebhooks.webhooks import Webhook
 
 from support import datasets, service_finder
 from support.celery_worker import TASK, celery_worker
+from support.delivered import put_rules
 from support.hook_receiver import hook_receiver
 from support.indexed import DAY, content_hash, stored_files
 from support.receptions import same_instance
@@ -132,32 +133,27 @@ def paths(suite, study_uid):
     }
 
 
-def test_a_complete_series_reaches_handler_celery_and_webhook(suite, tmp_path):
+def test_a_complete_series_reaches_folder_celery_and_webhook(suite, tmp_path):
     folder = tmp_path / "handler"
-    handler = {
-        "copy_to_folder": True,
-        "folder": str(folder),
-        "trigger_processing": True,
-        "celery_task": TASK,
-        "celery_queue": "chains",
-    }
+    place = {"path": str(folder), "files": "copy"}
+    chain = {"kind": "celery", "name": "chain", "task": TASK, "queue": "chains", "place": place}
+    rules = {"destinations": [chain], "rules": [{"name": "all", "destinations": ["chain"]}]}
     objects = datasets.series(4)
     uid = objects[0].SeriesInstanceUID
     with (
         celery_worker(suite.broker_url, tmp_path, "chains") as worker,
         hook_receiver(500) as receiver,
-        configured(suite, handler=handler),
     ):
+        put_rules(suite, rules)
         hook = {"url": receiver.url, "secret": HOOK_SECRET, "kinds": ["series.stable"]}
         made = suite.admin.post("/api/v1/webhooks", json=hook).raise_for_status().json()
-        # The indexer shall have heard of the settings before the series is complete.
-        time.sleep(1.5)
         store(suite, *objects)
         assert wait_until(lambda: (folder / uid).is_dir() and worker.received(), 60)
         assert wait_until(lambda: len(receiver.requests) >= 2, 60)
         deliveries = f"/api/v1/webhooks/{made['id']}/deliveries"
         assert wait_until(lambda: all_pages(suite.admin, deliveries)[0]["state"] == "delivered", 60)
         suite.admin.delete(f"/api/v1/webhooks/{made['id']}").raise_for_status()
+        put_rules(suite, {})
     assert {path.stem for path in (folder / uid).iterdir()} == {o.SOPInstanceUID for o in objects}
     for path in paths(suite, objects[0].StudyInstanceUID):
         copy = folder / uid / path.rpartition("/")[2]

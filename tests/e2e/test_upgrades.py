@@ -4,13 +4,18 @@ Not covered: releases from before the schema 0016, which work on none but their 
 """
 
 import json
+import os
+from collections import Counter
 from contextlib import contextmanager
+from uuid import UUID, uuid5
 
 import pytest
 
 from draw_shared.db.migrate import upgrade
 from draw_shared.db.revisions import OLDEST_SERVED, head_revision
 from support import previous_release, service_finder
+from support.celery_worker import TASK, celery_worker
+from support.delivered import put_rules
 from support.hook_receiver import hook_receiver
 from support.next_release import LaterRelease, revision_after
 from support.onlooker import Onlooker
@@ -27,10 +32,18 @@ BEFORE = f"{int(OLDEST_SERVED) - 1:04d}"
 HEAD = head_revision()
 INDEX_SECONDS = 120
 HELD = """
-    SELECT i.sop_instance_uid, t.study_instance_uid FROM instances i
+    SELECT i.sop_instance_uid, s.series_instance_uid, t.study_instance_uid FROM instances i
     JOIN series s ON s.id = i.series_pk JOIN studies t ON t.id = s.study_pk
     WHERE i.sop_instance_uid = ANY(:uids)
 """
+HANDED_OVER = """
+    SELECT c.sequence, c.series_instance_uid AS series, coalesce(d.state, '') AS state
+    FROM changes c LEFT JOIN routing_decisions r ON r.sequence = c.sequence
+    LEFT JOIN deliveries d ON d.decision_id = r.id
+    WHERE c.kind = 'series.stable' AND c.sequence >= :first ORDER BY c.sequence
+"""
+TASK_NAMESPACE = UUID("0f6a5c3e-51a0-5d0b-9a0e-6f5f4dfc7f11")
+"""What customers know tasks by: it is the same in every release."""
 UNDO = """
     ALTER TABLE instances ADD COLUMN header_damage text DEFAULT '' NOT NULL;
     DELETE FROM schema_revisions WHERE revision = '{after}';
@@ -133,9 +146,16 @@ def revisions(suite, name):
     return number["database"], number["release"]
 
 
-def test_services_of_both_releases_go_on_while_the_schema_becomes_a_later_one(suite, later):
+def test_services_of_both_releases_go_on_while_the_schema_becomes_a_later_one(
+    suite, later, tmp_path
+):
     later.expand()
-    with told_of_studies(suite) as told, storing(suite) as stores:
+    with (
+        told_of_studies(suite) as told,
+        handing_over(suite, tmp_path) as (calls, is_handed_over),
+        storing(suite) as stores,
+    ):
+        assert wait_until(calls, 120), "the release before hands nothing over"
         with Onlooker(suite, suite.admin) as onlooker:
             onlooker.wait_for_rounds(8)
             upgrade(suite.database_url)
@@ -153,12 +173,14 @@ def test_services_of_both_releases_go_on_while_the_schema_becomes_a_later_one(su
         for name, process in suite.services.items():
             more(stores)
             assert suite.stop(name) == 0
-            del process.environment["PYTHONPATH"]
+            process.environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
             suite.start(name)
         for name in ASKING:
             assert wait_until(lambda: revisions(suite, name) == (later.head, HEAD), 60)  # noqa: B023
         held = indexed(suite, list(stores.stored))
         assert wait_until(lambda: {row["study_instance_uid"] for row in held} <= told(), 60)
+        series = {row["series_instance_uid"] for row in held}
+        assert wait_until(lambda: is_handed_over(series), 120)
 
 
 def later_logged(suite, name):
@@ -179,6 +201,51 @@ def told_of_studies(suite):
                 return {json.loads(body)["study_instance_uid"] for _, body in hooks.requests}
 
         yield told
+
+
+@contextmanager
+def handing_over(suite, folder):
+    """Have the release before hand series over, into a folder and to a real Celery worker.
+
+    Yield a function that returns the worker's calls, and one that returns whether the rule that
+    this has become has handed over these series too: each completion once, whichever release did
+    it.
+    """
+    place = folder / "handler"
+    handler = {
+        "auto_import": True,
+        "folder": str(place),
+        "trigger_processing": True,
+        "celery_task": TASK,
+        "celery_queue": "chains",
+    }
+    with celery_worker(suite.broker_url, folder, "chains") as worker:
+        set_config(suite, handler=handler)
+
+        def is_handed_over(series):
+            calls = worker.received()
+            numbers = Counter(call["sequence"] for call in calls)
+            assert set(numbers.values()) == {1}
+            for call in calls:
+                series_uid = call["series_instance_uid"]
+                named = f"{call['sequence']}:{series_uid}"
+                assert call["id"] == str(uuid5(TASK_NAMESPACE, named))
+                assert call["folder"] == str(place / series_uid)
+                assert len(list((place / series_uid).glob("*.dcm"))) >= call["instances"]
+            completed = suite.rows(HANDED_OVER, first=min(numbers))
+            lacking = [
+                row
+                for row in completed
+                if row["sequence"] not in numbers and row["state"] != "superseded"
+            ]
+            by_rule = [row for row in completed if row["state"] == "delivered"]
+            by_handler = [row for row in completed if not row["state"]]
+            both = by_rule and by_handler
+            return both and not lacking and series <= {row["series"] for row in completed}
+
+        yield worker.received, is_handed_over
+        with signed_in(suite.web_url) as suite.admin:
+            put_rules(suite, {})
 
 
 def test_a_release_that_a_contract_has_left_behind_loses_nothing(suite, later):

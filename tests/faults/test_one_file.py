@@ -18,14 +18,13 @@ from draw_shared.contracts.server_config import FileNaming, StorageStructure
 from support import datasets
 from support.indexed import files_below, stored_files
 from support.senders import send_objects
-from support.suite import Suite, draw_admin, set_config, signed_in
+from support.suite import Suite, draw_admin, set_receiver_config, signed_in
 from tools.processes import wait_until
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
 LAYOUTS = list(itertools.product(StorageStructure, FileNaming))
 NAMED = "SELECT path FROM instances UNION SELECT path FROM instance_conflicts"
-IN_FORCE = "draw_service_config_version"
 
 
 @pytest.fixture
@@ -43,14 +42,7 @@ def suite(tmp_path, database_url, broker_url):
 
 def file_as(suite, structure, naming):
     """Have the receiver file what comes from now on like this."""
-    set_config(suite, storage={"structure": structure, "naming": naming})
-    version = float(suite.admin.get("/api/v1/config").json()["version"])
-    assert wait_until(lambda: version_in_force(suite) == version, 60)
-
-
-def version_in_force(suite):
-    lines = suite.services["scp"].answer("/metrics")[1].splitlines()
-    return max((float(line.split()[-1]) for line in lines if line.startswith(IN_FORCE)), default=0)
+    set_receiver_config(suite, storage={"structure": structure, "naming": naming})
 
 
 def send_twice(suite, objects):

@@ -14,8 +14,9 @@ import pytest
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, VERIFICATION
 from draw_shared.dicom.network.associate import ProposedContext
 from draw_shared.dicom.network.requestor import Remote, open_association
-from support import faulty_peer, peers
+from support import faulty_peer, peers, senders
 from support.datasets import series
+from support.delivered import deliveries, put_rules
 from support.faults import own_rabbitmq
 from support.faulty_peer import AE
 from support.retrieving import ground as running_ground
@@ -295,3 +296,112 @@ def test_a_connection_cut_in_the_middle_goes_on_with_what_is_missing(ground):
     assert len(peer.requests) > 1
     assert 0 < len(peer.requests[-1].SOPInstanceUID) < 10
     ground.require_identical(study)
+
+
+# --- earlier studies that rules have retrieved -------------------------------------------
+
+DAYS = ("20260110", "20260310", "20260210", "20240101")
+ROUTED = (
+    "SELECT parameters->>'study_instance_uid' AS study FROM jobs"
+    " WHERE kind = 'retrieve' AND created_by = 'routing'"
+    " AND parameters->>'patient_id' LIKE :patients"
+)
+
+
+def history(patient):
+    """Return four studies of a patient, of which the last is too old, and that of today."""
+    dated = [series(3, PatientID=patient, StudyDate=day, size_bytes=1000) for day in DAYS]
+    return dated, series(2, PatientID=patient, StudyDate="20261130", StudyTime="120000")
+
+
+@contextmanager
+def bringing(ground, patients, most):
+    """Have earlier studies of patients retrieved from a node, which is yielded with their sum."""
+    histories = {patient: history(patient) for patient in patients}
+    known = [study for dated, _ in histories.values() for study in dated]
+    with node_with(ground, known, name="history") as (peer, node_id):
+        ground.suite.admin = ground.client
+        rule = {"subject": "PatientID", "operator": "is_one_of", "value": list(patients)}
+        target = {"kind": "priors", "name": "priors", "remote_node": "history", "most": most}
+        put_rules(
+            ground.suite,
+            {
+                "destinations": [target],
+                "rules": [{"name": "earlier", "when": rule, "destinations": ["priors"]}],
+            },
+        )
+        try:
+            yield peer, histories
+        finally:
+            put_rules(ground.suite, {"rules": []})
+            ground.client.delete(f"/api/v1/nodes/{node_id}")
+
+
+def is_delivered(ground, *objects):
+    """Return whether the deliveries of these series have ended well."""
+    found = deliveries(ground.suite, *(one[0].SeriesInstanceUID for one in objects))
+    return [one["state"] for one in found] == ["delivered"] * len(objects)
+
+
+def test_earlier_studies_are_delivered_when_all_has_arrived_and_bring_no_others(ground):
+    with bringing(ground, ["PRIORS"], most=2) as (peer, histories):
+        [(dated, today)] = histories.values()
+        _, newest, second, _ = dated
+        lacking = newest[1].SOPInstanceUID
+        peer.withheld = {lacking}
+        # Of another patient, and of a day that the node should not name.
+        peer.objects += series(1, PatientID="PRIORS2", StudyDate="20260601")
+        assert set(senders.send_objects(ground.suite.dicom_port, today)) == {0}
+        retried = "SELECT error FROM job_attempts WHERE outcome = 'retry' AND error LIKE :words"
+        words = "1 of 3 did not arrive%"
+        assert wait_until(lambda: ground.suite.rows(retried, words=words), 60)
+        [held] = deliveries(ground.suite, today[0].SeriesInstanceUID)
+        assert held["finished"] is None
+        peer.withheld.clear()
+        assert wait_until(lambda: is_delivered(ground, today), 60)
+        ground.require_identical([*newest, *second])
+        [held] = deliveries(ground.suite, today[0].SeriesInstanceUID)
+        assert (held["instance_count"], held["delivered_count"], held["error"]) == (6, 6, "")
+        # They are complete now, and the rule applies to them.
+        asked = len(peer.finds)
+        assert wait_until(lambda: is_delivered(ground, newest, second), 60)
+        for one in deliveries(ground.suite, newest[0].SeriesInstanceUID):
+            assert "does not ask for others" in one["error"]
+        assert len(peer.finds) == asked
+        found = ground.suite.rows(ROUTED, patients="PRIORS%")
+        assert {row["study"] for row in found} == {uid_of(newest), uid_of(second)}
+        assert len(found) == 2
+
+
+def test_killed_workers_bring_each_earlier_study_once(ground):
+    chance = random.Random()
+    patients = [f"KILLED{n}" for n in range(6)]
+    workers = [ground.suite.services["qr-worker"], ground.replica("qr-worker", "third-worker")]
+    workers[1].start()
+    try:
+        with bringing(ground, patients, most=3) as (peer, histories):
+            peer.pause_seconds = peer.find_pause_seconds = 0.1
+            for _, today in histories.values():
+                assert set(senders.send_objects(ground.suite.dicom_port, today)) == {0}
+            for _ in range(KILLS):
+                time.sleep(chance.uniform(0.2, 1.0))
+                victim = chance.choice(workers)
+                victim.kill()
+                victim.start()
+            todays = [today for _, today in histories.values()]
+            assert wait_until(lambda: is_delivered(ground, *todays), 120), deliveries(
+                ground.suite, *(one[0].SeriesInstanceUID for one in todays)
+            )
+            for dated, _ in histories.values():
+                ground.require_identical([one for study in dated[:3] for one in study])
+    finally:
+        workers[1].ask_to_stop()
+        assert workers[1].wait(15)
+    found = [row["study"] for row in ground.suite.rows(ROUTED, patients="KILLED%")]
+    assert len(found) == len(set(found)) == 3 * len(patients)
+    batches = "SELECT id FROM jobs WHERE kind = 'batch' AND created_by = 'routing'"
+    followed = (
+        "SELECT d.id FROM deliveries d JOIN jobs j ON j.id = d.job_id WHERE j.kind = 'batch'"
+        " AND j.created_by = 'routing'"
+    )
+    assert len(ground.suite.rows(batches)) == len(ground.suite.rows(followed))

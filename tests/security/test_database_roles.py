@@ -34,13 +34,15 @@ ATTEMPTS = {
 }
 SECRETS = ("users", "web_sessions", "api_tokens")
 OF_SHARED = {
+    "archived_series": ("indexer", "api"),
     "config_versions": ("indexer",),
     "deletion": ("indexer", "api"),
     "feed": ("indexer", "api"),
     "guard": SERVICES,
     "partitions": ("indexer",),
     "persons": ("indexer", "api"),
-    "routing_facts": ("api",),
+    "retrieve_requests": ("qr-worker", "api"),
+    "routing_facts": ("indexer", "api"),
     "store_statistics": ("indexer",),
     "tombstones": ("indexer", "api"),
     "clean_up": ("indexer", "api"),

@@ -2,7 +2,7 @@
 
 She is looked for in every message, log, metric, error text and name that others can see, once by
 what goes well and once by what goes wrong. Not covered: PostgreSQL's own log, which lies in the
-launcher's home (tests/e2e/test_launcher.py), and the handler's folder, whose names are UIDs.
+launcher's home (tests/e2e/test_launcher.py), and folders of other programs, whose names are UIDs.
 """
 
 import os

@@ -5,6 +5,7 @@ that hurt each other as little as in a hospital may be combined.
 """
 
 import copy
+import json
 import os
 import signal
 import threading
@@ -278,11 +279,32 @@ def an_address_list_without_the_senders(watched):
 def a_remote_node_that_is_away(watched):
     node = {"name": "NOBODY", "ae_title": "NOBODY", "host": "127.0.0.1", "port": free_port()}
     node_id = watched.post("/api/v1/nodes", node)["id"]
-    for _ in range(JOBS):
+    # A node that has failed often is left alone, and its jobs wait: so each of these has another.
+    others = []
+    for number in range(JOBS):
         watched.post("/api/v1/jobs", {"kind": "echo", "node_id": node_id})
+        other = node | {"name": f"NOBODY {number}", "ae_title": f"NOBODY_{number}"}
+        others.append(watched.post("/api/v1/nodes", other)["id"])
+        watched.post("/api/v1/jobs", {"kind": "echo", "node_id": others[-1]})
     yield
+    for other_id in others:
+        watched.client.delete(f"/api/v1/nodes/{other_id}").raise_for_status()
     corrected = node | {"ae_title": "DRAW_SCP", "port": watched.suite.dicom_port}
     watched.client.put(f"/api/v1/nodes/{node_id}", json=corrected).raise_for_status()
+
+
+@breaks("StandingQueryFails")
+def a_standing_query_whose_only_node_is_switched_off(watched):
+    node = {"name": "OFF", "ae_title": "OFF", "host": "127.0.0.1", "port": free_port()}
+    node_id = watched.post("/api/v1/nodes", node | {"active": False})["id"]
+    query = {"name": "off", "query": {"node_ids": [node_id]}, "schedule": "0 2 * * *"}
+    path = f"/api/v1/standing-queries/{watched.post('/api/v1/standing-queries', query)['id']}"
+    for run in (1, 2):
+        watched.post(f"{path}/run", {})
+        ended = "SELECT id FROM standing_query_runs WHERE state = 'failed'"
+        assert len(watched.suite.wait_for_rows(run, ended, 30)) == run
+    yield
+    watched.client.delete(path).raise_for_status()
 
 
 @breaks("TransactionLogNotAsSealed")
@@ -410,12 +432,144 @@ def an_index_that_somebody_keeps_from_growing(watched):
         connection.rollback()
 
 
+@breaks("RoutingStandsStill")
+def rules_of_a_later_release(watched):
+    with rules_in_force(watched, '{"rules": [], "colour": "red"}'):
+        assert watched.store() == 0
+        yield
+
+
+@breaks("RoutingUndecided")
+def a_file_that_is_damaged_after_it_is_indexed(watched):
+    """Of a series to which a batch applies a rule that asks for what only the file has."""
+    condition = '{"subject": "KVP", "operator": "equals", "value": 1}'
+    rule = f'{{"name": "voltage", "stop": true, "when": {condition}}}'
+    with psycopg.connect(watched.suite.database_url, autocommit=True) as connection:
+
+        def complete():
+            return connection.execute(COMPLETE_FILE).fetchone()
+
+        wait_until(complete, 60)
+        file = watched.suite.storage / complete()[0]
+        held = file.read_bytes()
+        file.write_bytes(b"nothing")
+        with rules_in_force(watched, f'{{"rules": [{rule}]}}') as version:
+            # So that the rule is shown before it is counted.
+            assert watched.store() == 0
+            with repeatedly(partial(apply_to_archive, watched, version)):
+                yield
+        file.write_bytes(held)
+
+
+@breaks("DeliveryWaitsLong", "DeliveriesFail", "FailoverInForce", "DestinationPaused")
+def a_folder_of_a_program_that_somebody_replaces_by_a_file(watched):
+    """Beside a destination that is paused, and one that somebody removes while it waits."""
+    broken = watched.suite.folder / "program"
+    gone = watched.suite.folder / "gone"
+    for each in (broken, gone):
+        each.write_text("no folder", encoding="utf-8")
+    folders = {"program": broken, "leaving": gone} | {
+        name: watched.suite.folder / name for name in ("second", "held")
+    }
+    destinations = [{"kind": "folder", "name": n, "path": str(p)} for n, p in folders.items()]
+    members = {"kind": "group", "name": "group", "mode": "failover", "after_failures": 1}
+    destinations.append(members | {"members": ["program", "second"]})
+    names = ["program", "leaving", "held", "group"]
+    rules = [{"name": "all", "destinations": names}]
+    left = [one for one in destinations if one["name"] != "leaving"]
+    kept = [{"name": "all", "destinations": ["program", "held", "group"]}]
+    before = json.dumps({"destinations": destinations, "rules": rules})
+    with ExitStack() as held, rules_in_force(watched, before):
+        watched.configure(query_retrieve={"stable_after_seconds": 1})
+        held.enter_context(paused(watched, "held"))
+        assert watched.store() == 0
+        failed = "SELECT id FROM deliveries WHERE finished_at IS NULL AND failures > 0"
+        assert len(watched.suite.wait_for_rows(2, failed, 120)) == 2
+        with rules_in_force(watched, json.dumps({"destinations": left, "rules": kept})):
+            yield
+            broken.unlink()
+            held.close()
+
+            state = "SELECT in_force FROM destination_states WHERE name = 'group'"
+
+            def in_force_again():
+                # The next delivery goes to the first again, once that has taken one.
+                watched.store()
+                wait_until(lambda: not watched.suite.rows(ON_THE_WAY), 60)
+                return watched.suite.rows(state)[0]["in_force"] == "program"
+
+            assert wait_until(in_force_again, 90)
+            watched.configure(query_retrieve={"stable_after_seconds": 60})
+
+
+ON_THE_WAY = """
+    SELECT id FROM series WHERE stable_at IS NULL
+    UNION ALL SELECT sequence FROM changes WHERE sequence >
+        (SELECT sequence FROM feed_positions WHERE consumer = 'routing')
+    UNION ALL SELECT id FROM deliveries WHERE finished_at IS NULL
+"""
+
+
+HOLD = """
+    INSERT INTO destination_states (name, mode) VALUES (%s, %s)
+    ON CONFLICT (name) DO UPDATE SET mode = EXCLUDED.mode, mode_since = now()
+"""
+
+
+@contextmanager
+def paused(watched, destination):
+    with psycopg.connect(watched.suite.database_url, autocommit=True) as connection:
+        connection.execute(HOLD, (destination, "paused"))
+        try:
+            yield
+        finally:
+            connection.execute(HOLD, (destination, "active"))
+
+
+# Of a series, that of its first object by instance number: no other is read.
+COMPLETE_FILE = """
+    SELECT i.path FROM instances i JOIN series r ON r.id = i.series_pk
+    WHERE r.stable_at IS NOT NULL ORDER BY r.id, i.instance_number NULLS LAST, i.id LIMIT 1
+"""
+
+
+@contextmanager
+def rules_in_force(watched, document):
+    """Yield these rules' version; afterwards those before them are the next version."""
+    with psycopg.connect(watched.suite.database_url, autocommit=True) as connection:
+        before = connection.execute(NEWEST_RULES).fetchone()
+        [version] = connection.execute(SAVE_RULES, (document,)).fetchone()
+        try:
+            yield version
+        finally:
+            connection.execute(SAVE_RULES, (before[0] if before else '{"rules": []}',))
+
+
+NEWEST_RULES = "SELECT document::text FROM routing_documents ORDER BY version DESC LIMIT 1"
+SAVE_RULES = """
+    INSERT INTO routing_documents (version, document, created_by)
+    SELECT coalesce(max(version), 0) + 1, %s::jsonb, 'admin' FROM routing_documents
+    RETURNING version
+"""
+
+
+def apply_to_archive(watched, version):
+    with psycopg.connect(watched.suite.database_url) as connection:
+        connection.execute(
+            "INSERT INTO routing_batches (id, routing_version, state, until)"
+            " SELECT gen_random_uuid(), %s, 'running', (SELECT max(id) FROM series)"
+            " WHERE NOT EXISTS (SELECT FROM routing_batches WHERE state = 'running')",
+            (version,),
+        )
+
+
 OF_A_BROKER_CLUSTER = ("QuorumQueueMembersMissing",)
 """Alerts whose faults need several nodes: tests/faults/test_broker_cluster.py has them."""
 
 TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (
         a_remote_node_that_is_away,
+        a_standing_query_whose_only_node_is_switched_off,
         a_certificate_that_is_not_there,
         a_quota_that_is_nearly_used_up,
         a_sender_of_faulty_objects,
@@ -425,6 +579,9 @@ TOGETHER: tuple[tuple[Fault, ...], ...] = (
     (a_killed_worker, a_killed_indexer, an_address_list_without_the_senders),
     (a_table_that_somebody_locks,),
     (an_index_that_somebody_keeps_from_growing,),
+    (rules_of_a_later_release,),
+    (a_file_that_is_damaged_after_it_is_indexed,),
+    (a_folder_of_a_program_that_somebody_replaces_by_a_file,),
     (a_stopped_broker, a_stopped_database),
     (
         a_receiver_whose_database_account_is_locked,

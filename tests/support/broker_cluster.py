@@ -149,12 +149,17 @@ class BrokerCluster:
             if queue["name"] in QUEUES
         }
 
+    def roles(self, queue: str) -> dict[str, str]:
+        """Return the role of each member of a queue, or why it has none, by its node."""
+        asked = next(node for node in self.nodes if node.running())
+        words = ("--quiet", "--formatter", "json", "quorum_status", queue)
+        listed = json.loads(asked.command("rabbitmq-queues", *words))
+        return {member["Node Name"]: member["Raft State"] for member in listed}
+
     def start(self, *nodes: Member) -> None:
-        """Start these at the same time and wait until all of them answer."""
+        """Start one after the other: of two that join at once one may be left waiting."""
         for node in nodes:
-            node.begin()
-        for node in nodes:
-            node.wait_ready()
+            node.start()
 
     def revive(self) -> None:
         """Start what does not run and restart what is stuck, as a person would, until all answer.

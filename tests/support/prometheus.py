@@ -23,6 +23,9 @@ LIMITS = {
     "TransactionLogDelayed": {"> 60": "> 2"},
     "IndexBehind": {"> 1000": "> 5", "> 60": "> 2"},
     "JobsWaiting": {"> 600": "> 3"},
+    "RoutingStandsStill": {"> 300": "> 30"},
+    "DeliveryWaitsLong": {"> 3600": "> 3"},
+    "DestinationPaused": {"> 14400": "> 2"},
 }
 """Seconds and numbers that a test cannot wait for, by alert: shipped and here."""
 

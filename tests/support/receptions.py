@@ -30,9 +30,9 @@ def opened(root, replica="one"):
     return store
 
 
-def receive(store, made, layout=DEFAULT, chunk=4096):
-    """Store one pydicom data set and return (what is stored, its bytes)."""
-    data = encoded(made)
+def receive(store, made, layout=DEFAULT, chunk=4096, data=None):
+    """Store one pydicom data set, or its bytes as given; return (what is stored, its bytes)."""
+    data = encoded(made) if data is None else data
     meta = FileMeta(
         str(made.SOPClassUID),
         str(made.SOPInstanceUID),

@@ -13,9 +13,9 @@ from tools.service_process import SERVICES, ServiceProcess
 
 FINAL = {"complete", "unproved", "partial", "failed", "cancelled"}
 IMPATIENT = {
-    "DRAW_QR_WORKER_LEASE_SECONDS": "3",
+    "DRAW_QR_WORKER_LEASE_SECONDS": "5",
     "DRAW_QR_WORKER_SWEEP_SECONDS": "0.3",
-    "DRAW_QR_WORKER_ARRIVAL_SECONDS": "1",
+    "DRAW_QR_WORKER_ARRIVAL_SECONDS": "4",
     "DRAW_QR_WORKER_BACK_OFF_SECONDS": "[0.4, 0.8]",
 }
 OVER_SECONDS = 120.0

@@ -40,13 +40,22 @@ def constants() -> dict[str, TextClause]:
     """Return every statement by the name of the constant that holds it."""
     found: dict[int, tuple[str, TextClause]] = {}
     for module in modules():
-        for name, value in vars(module).items():
+        for name, value in _named(module):
             if isinstance(value, TextClause):
                 own = f"{module.__name__}.{name}"
                 # The module that makes it is where its text is; others import it.
                 if id(value) not in found or f"\n{name}: Final = " in _source(module):
                     found[id(value)] = own, value
     return dict(found.values())
+
+
+def _named(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """Yield the constants of a module, and those within its tuples of statements."""
+    for name, value in vars(module).items():
+        yield name, value
+        if isinstance(value, tuple) and hasattr(value, "_asdict"):
+            for field, inner in value._asdict().items():
+                yield f"{name}_{field}", inner
 
 
 def calls(name: str, statement: TextClause) -> Iterator[dict[str, Any]]:

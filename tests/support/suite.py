@@ -21,6 +21,7 @@ ADMIN_PASSWORD = "correct horse battery staple"
 ROLE_PASSWORD = "a-role-of-the-tests"
 READY_SECONDS = 90.0
 STOP_SECONDS = 15.0
+IN_FORCE = "draw_service_config_version"
 AE_TITLE = "DRAW_SCP"
 
 
@@ -202,6 +203,18 @@ def set_config(suite: Suite, **sections: dict) -> None:
     tag = suite.admin.get("/api/v1/config").headers["ETag"]
     answer = suite.admin.patch("/api/v1/config", json=sections, headers={"If-Match": tag})
     answer.raise_for_status()
+
+
+def set_receiver_config(suite: Suite, **sections: dict) -> None:
+    """Change fields of the configuration, and return once the receiver goes by them."""
+    set_config(suite, **sections)
+    version = float(suite.admin.get("/api/v1/config").json()["version"])
+    assert wait_until(lambda: _version_in_force(suite) == version, 60)
+
+
+def _version_in_force(suite: Suite) -> float:
+    lines = suite.services["scp"].answer("/metrics")[1].splitlines()
+    return max((float(line.split()[-1]) for line in lines if line.startswith(IN_FORCE)), default=0)
 
 
 def draw_admin(suite: Suite, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess:

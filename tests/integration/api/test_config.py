@@ -5,6 +5,7 @@ That receivers follow is seen in tests/e2e/test_operation.py.
 
 import pytest
 
+from draw_indexer.adapters.former_handler import FormerHandler
 from draw_shared.contracts.config_snapshot import ConfigSnapshot
 from draw_shared.contracts.server_config import EVERYTHING, ServerConfig
 from draw_shared.db.config_versions import catch_up
@@ -133,10 +134,6 @@ def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
         ({"storage": {"retention_days": 0}}, "storage.retention_days"),
         ({"security": {"allowed_ips": ["10.0.0.0/33"]}}, "security.allowed_ips.0"),
         ({"sop_classes": {"further": ["1.2.x"]}}, "sop_classes.further.0"),
-        ({"handler": {"copy_to_folder": True}}, "handler.folder"),
-        ({"handler": {"folder": "relative/path"}}, "handler.folder"),
-        ({"handler": {"trigger_processing": True}}, "handler.celery_task"),
-        ({"handler": {"trigger_processing": True, "celery_task": " "}}, "handler.celery_task"),
         ({"logging": {"level": "LOUD"}}, "logging.level"),
         ({"network": 5}, "network"),
         ({"sections": {}}, "sections"),
@@ -145,6 +142,26 @@ def test_a_client_must_say_what_it_read_and_have_read_the_newest(admin):
 def test_what_is_wrong_is_said_by_field_and_nothing_changes(shared_admin, body, field):
     assert problems(patch(shared_admin, body)).keys() >= {field}
     assert shared_admin.get(CONFIG).json()["version"] == 1
+
+
+def test_the_handlers_settings_are_not_shown_and_stay_until_they_are_a_rule(api, admin):
+    plain = EVERYTHING.model_dump(mode="json")
+    with api.database.session() as session:
+        old = plain | {"handler": {"auto_import": True, "folder": "/srv/handler"}}
+        catch_up(session, ConfigSnapshot(2, old), 1)
+        session.commit()
+    assert admin.get(f"{CONFIG}/versions/2").json()["document"] == plain
+    assert "document" in patch(admin, {"logging": {"level": "DEBUG"}}).json()
+    [entry, *_] = admin.get(f"{CONFIG}/versions").json()["items"]
+    assert [change["field"] for change in entry["changes"]] == ["logging.level"]
+    FormerHandler(api.database).take_over()
+    [entry, *_] = admin.get(f"{CONFIG}/versions").json()["items"]
+    assert [change["field"] for change in entry["changes"]] == ["handler"]
+    restored = admin.post(f"{CONFIG}/versions/2/restore", headers={"If-Match": "*"})
+    assert restored.json()["document"] == plain
+    FormerHandler(api.database).take_over()
+    assert admin.get(CONFIG).json()["version"] == restored.json()["version"] == 5
+    assert admin.get("/api/v1/routing").json()["version"] == 1
 
 
 def test_history_says_who_changed_what_from_what(api, admin):
@@ -208,30 +225,3 @@ def leaves(document, prefix=""):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
-
-
-@pytest.mark.parametrize("place", ["", "objects/x", "..", "a/../objects", "linked", "/"])
-def test_a_handlers_folder_does_not_overlap_the_storage(api, place):
-    root = api.settings.storage_root
-    (root.parent / f"{root.name}-linked").symlink_to(root)
-    folder = {"linked": f"{root}-linked/x"}.get(place, str(root / place))
-    answer = api.with_session("admin").patch(
-        "/api/v1/config", json={"handler": {"folder": folder}}, headers={"If-Match": "*"}
-    )
-    assert answer.status_code == 422
-    assert answer.json()["errors"] == [
-        {
-            "field": "handler.folder",
-            "message": "must lie outside the folder in which objects are stored, and not above it",
-        }
-    ]
-
-
-def test_a_handlers_folder_beside_the_storage_is_taken(api):
-    root = api.settings.storage_root
-    answer = api.with_session("admin").patch(
-        "/api/v1/config",
-        json={"handler": {"folder": f"{root}-handler"}},
-        headers={"If-Match": "*"},
-    )
-    assert answer.status_code == 200

@@ -13,6 +13,7 @@ from draw_api import admin as draw_admin
 from draw_shared.routing.document import RoutingDocument
 from support import datasets
 from support.indexed import IndexedStorage
+from support.routing_documents import with_destinations
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +29,8 @@ def admin(api):
 
 def put(client, *rules, tag=None, **parameters):
     tag = tag or client.get(ROUTING).headers["ETag"]
-    return client.put(ROUTING, json={"rules": rules}, headers={"If-Match": tag}, params=parameters)
+    body = with_destinations({"rules": rules})
+    return client.put(ROUTING, json=body, headers={"If-Match": tag}, params=parameters)
 
 
 def problems(answer):
@@ -39,7 +41,7 @@ def problems(answer):
 def test_there_are_no_rules_until_somebody_writes_some(admin):
     answer = admin.get(ROUTING)
     assert answer.headers["ETag"] == '"0"'
-    assert answer.json()["document"] == {"rules": []}
+    assert answer.json()["document"] == {"destinations": [], "rules": []}
     assert admin.get(f"{ROUTING}/versions").json()["items"] == []
     assert put(admin, tag='"0"').json()["version"] == 0
 
@@ -48,7 +50,7 @@ def test_rules_have_versions_a_history_and_a_way_back(api, admin):
     answer = put(admin, RULE, comment="the first")
     assert (answer.headers["ETag"], answer.json()["comment"]) == ('"1"', "the first")
     document = RoutingDocument.model_validate(answer.json()["document"])
-    assert document == RoutingDocument.model_validate({"rules": [RULE]})
+    assert document == RoutingDocument.read(with_destinations({"rules": [RULE]}))
     assert put(admin, RULE).json()["version"] == 1
     rt = RULE | {"name": "rt", "when": {"not": CT}}
     put(admin, rt, RULE | {"stop": True})
@@ -100,6 +102,23 @@ def test_what_is_wrong_is_said_by_field_and_nothing_changes(admin):
     assert admin.get(ROUTING).json()["version"] == 0
 
 
+@pytest.mark.parametrize("place", ["", "objects/x", "..", "a/../objects", "linked", "-beside"])
+def test_a_folder_does_not_overlap_the_storage(api, admin, place):
+    root = api.settings.storage_root
+    (root.parent / f"{root.name}-linked").symlink_to(root)
+    path = {"linked": f"{root}-linked/x", "-beside": f"{root}-beside"}.get(place, f"{root}/{place}")
+    folder = {"kind": "folder", "name": "folder", "path": path}
+    chain = {"kind": "celery", "name": "chain", "task": "a", "place": {"path": path}}
+    for destination, field in ((folder, "path"), (chain, "place.path")):
+        sent = {"destinations": [destination]}
+        answer = admin.put(ROUTING, json=sent, headers={"If-Match": "*"})
+        if place == "-beside":
+            assert answer.status_code == 200
+        else:
+            words = "the folder and the storage lie one inside the other"
+            assert problems(answer) == {f"destinations.0.{field}": words}
+
+
 def test_rules_of_a_later_release_are_refused_and_give_way_to_an_earlier_version(api, admin):
     put(admin, RULE)
     with api.database.session() as session:
@@ -146,7 +165,7 @@ def series(api):
 def explain(client, series, *rules, **more):
     body = {"series_instance_uid": series.SeriesInstanceUID, **more}
     if rules:
-        body["document"] = {"rules": rules}
+        body["document"] = with_destinations({"rules": rules})
     return client.post(f"{ROUTING}/explain", json=body)
 
 
@@ -190,6 +209,11 @@ def test_rules_in_force_are_explained_unless_others_are_given(api, admin, series
     put(admin, RULE)
     answer = explain(admin, series).json()
     assert (answer["version"], answer["destinations"]) == (1, ["contouring"])
+    group = {"kind": "group", "name": "both", "mode": "all", "members": ["a", "b"]}
+    folders = [{"kind": "folder", "name": n, "path": f"/var/lib/handlers/{n}"} for n in "ab"]
+    document = {"destinations": [*folders, group], "rules": [RULE | {"destinations": ["both"]}]}
+    answer = explain(admin, series, document=document).json()
+    assert answer["destinations"] == ["a", "b"]
     wrong = explain(admin, series, RULE, RULE)
     assert "earlier rule" in problems(wrong)["document.rules.1.name"]
     wrong = explain(admin, series, RULE | {"when": CT | {"operator": "<"}})
@@ -227,7 +251,7 @@ def test_an_administrator_asks_at_a_shell(api, admin, series, tmp_path, capsys, 
         '  yes Modality equals "CT": CT',
     ]
     (tmp_path / "rules.json").write_text(
-        json.dumps({"rules": [RULE | {"when": {"not": CT}, "stop": True}]})
+        json.dumps(with_destinations({"rules": [RULE | {"when": {"not": CT}, "stop": True}]}))
     )
     file = next((api.settings.storage_root / "objects").rglob("*.dcm"))
     command = ["routing", "explain", str(file), "--document", str(tmp_path / "rules.json")]

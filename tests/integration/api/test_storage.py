@@ -334,6 +334,21 @@ def test_a_study_that_a_job_is_at_is_not_deleted(admin, archive):
     assert answer.status_code == 409
 
 
+@pytest.mark.parametrize(("state", "status"), [("running", 409), ("waiting", 200)])
+def test_a_study_is_deleted_while_its_delivery_waits_but_not_while_it_is_sent(
+    admin, archive, state, status
+):
+    uid = study(archive)
+    archive.execute(
+        "INSERT INTO jobs (id, kind, state, parameters) VALUES (gen_random_uuid(), 'deliver',"
+        " :state, jsonb_build_object('study_instance_uid', CAST(:u AS text)))",
+        u=uid,
+        state=state,
+    )
+    answer = admin.delete(f"/api/v1/studies/{uid}", params={"reason": "too old"})
+    assert answer.status_code == status
+
+
 def test_a_study_that_is_only_set_aside_is_deleted_by_its_uid(admin, archive):
     made = datasets.build()
     archive.receive(made)

@@ -7,6 +7,7 @@ import pytest
 
 from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
 from support import datasets
+from support.delivery_rows import DeliveryRows
 from support.indexed import IndexedStorage
 from support.receptions import receive, same_instance
 
@@ -102,6 +103,16 @@ def test_studies_that_an_unfinished_job_names_stay(archive, deletions, name):
     )
     assert clean_up(archive) == []
     archive.execute("UPDATE jobs SET state = 'complete', finished_at = now()")
+    assert clean_up(archive) == [2]
+
+
+def test_a_study_that_rules_still_have_to_deliver_stays(archive, deletions):
+    uid = old_study(archive)
+    number = DeliveryRows(archive.database).deliver("a", study=uid)
+    assert clean_up(archive) == []
+    archive.execute(
+        "UPDATE deliveries SET state = 'delivered', finished_at = now() WHERE id = :id", id=number
+    )
     assert clean_up(archive) == [2]
 
 

@@ -1,12 +1,13 @@
 """Series and studies are closed when they are complete, once, and opened again."""
 
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from draw_indexer.adapters.index_queries import PostgresIndexRepository
 from draw_indexer.adapters.stability_queries import (
@@ -25,11 +26,13 @@ from draw_shared.contracts.transaction import (
     TransactionOutcome,
     TransactionRecord,
 )
+from draw_shared.db.session import Database
 from draw_shared.storage import layout
 from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.removal import StorageFiles
-from support import arrivals
+from support import arrivals, datasets
 from support.arrivals import arrival
+from tools.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -55,13 +58,13 @@ def index(database):
 
 
 class Closing:
-    def __init__(self, database, root, settle=0.0):
+    def __init__(self, database, root, settle=0.0, quiet=QUIET_SECONDS):
         self.announced = []
         self.counted = {}
         self.close_complete = StabilityService(
             PostgresStabilityRepository(database),
             StorageVolumeWatch(root, database, RecentlyIndexed().has_all),
-            lambda: CompletionTimes(QUIET_SECONDS, settle),
+            lambda: CompletionTimes(quiet, settle),
             self.announced.append,
             self._count,
         ).close_complete
@@ -448,6 +451,120 @@ def test_a_quiet_series_waits_for_the_settle_time_of_its_sender(database, index,
     assert changes(database)[2:] == [("study.stable", "")]
 
 
+@pytest.fixture
+def records(tmp_path):
+    """Keep records of announcements on the storage volume."""
+    spool = tmp_path / layout.SPOOL / "scp-1"
+    spool.mkdir(parents=True)
+    (tmp_path / layout.ANNOUNCED).mkdir()
+    return lambda *brought: AnnouncedRecords(tmp_path).keep(
+        [event_of(one.stored) for one in brought], spool
+    )
+
+
+def make_all_quiet(database):
+    for table in ("series", "studies"):
+        make_quiet(database, table)
+
+
+def test_what_is_quiet_in_the_index_only_is_not_complete(database, index, closing, records):
+    # The indexer was away while these were announced, or is far behind.
+    late, other = brought("a", 2, "1.9"), brought("c", 1, "3.1", series="2.3", study="1.1.1.9")
+    records(late, other)
+    index(brought("a", 1, "1.1"), brought("b", 1, "4.1", series="2.4", study="1.1.1.8"))
+    index(brought("d", 1, "3.2", series="2.5", study="1.1.1.9"))
+    make_all_quiet(database)
+    closing.close_complete()
+    closing.close_complete()
+    # A study waits for all of its series, also for one that the index does not know yet.
+    assert changes(database) == [
+        ("series.stable", "2.4"),
+        ("series.stable", "2.5"),
+        ("study.stable", ""),
+    ]
+    index(late, other)
+    make_all_quiet(database)
+    closing.close_complete()
+    assert sorted(changes(database)[3:]) == [
+        ("series.stable", "2.1"),
+        ("series.stable", "2.3"),
+        ("study.stable", ""),
+        ("study.stable", ""),
+    ]
+
+
+def test_what_is_quiet_while_objects_of_it_are_not_announced_is_not_complete(
+    database, index, tmp_path
+):
+    # The broker is away. One object is of the study; of the other nobody can say whose it is.
+    folder = tmp_path / layout.SPOOL / "scp-1"
+    folder.mkdir(parents=True)
+    made = datasets.build("CT", StudyInstanceUID="1.1.1.1", SeriesInstanceUID="2.1")
+    made.save_as(folder / "0001.dcm", enforce_file_format=True)
+    (folder / "0002.dcm").touch()
+    index(brought("a", 1, "1.1"), brought("b", 1, "4.1", series="2.4", study="1.1.1.8"))
+    make_all_quiet(database)
+    closing = Closing(database, tmp_path)
+    closing.close_complete()
+    closing.close_complete()
+    assert changes(database) == [("series.stable", "2.4"), ("study.stable", "")]
+    (folder / "0001.dcm").unlink()
+    (folder / "0002.dcm").unlink()
+    closing.close_complete()
+    assert changes(database)[2:] == [("series.stable", "2.1"), ("study.stable", "")]
+
+
+@contextmanager
+def clock_of_database(database):
+    """Yield the database as clients see it, and what puts its clock forward for these."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    stepped = Database(url.replace("postgresql+psycopg://", "postgresql://"))
+
+    @event.listens_for(stepped.engine, "connect")
+    def _look_there_first(connection, _):
+        connection.execute("SET search_path = stepped, pg_catalog, public")
+        connection.commit()
+
+    def step(seconds):
+        with database.session() as session:
+            session.connection().execute(
+                text(
+                    "CREATE OR REPLACE FUNCTION stepped.now() RETURNS timestamptz LANGUAGE sql"
+                    f" AS $$ SELECT pg_catalog.now() + interval '{seconds} seconds' $$"
+                )
+            )
+            session.commit()
+
+    with database.session() as session:
+        session.connection().execute(text("CREATE SCHEMA stepped"))
+        session.commit()
+    try:
+        step(0)
+        yield stepped, step
+    finally:
+        stepped.engine.dispose()
+        with database.session() as session:
+            session.connection().execute(text("DROP SCHEMA stepped CASCADE"))
+            session.commit()
+
+
+def test_a_clock_that_is_put_forward_makes_nothing_quiet(database, index, tmp_path):
+    with clock_of_database(database) as (stepped, step):
+        closing = Closing(stepped, tmp_path, quiet=5)
+        index(brought("a", 1, "1.1"))
+        closing.close_complete()
+        step(3600)
+        closing.close_complete()
+        closing.close_complete()
+        assert changes(database) == []
+
+        def closed():
+            closing.close_complete()
+            return changes(database)
+
+        assert wait_until(closed, 60)
+
+
 def end_before(database, seconds, association="a"):
     """Let an association have ended so long ago."""
     with database.session() as session:
@@ -515,6 +632,70 @@ def test_a_proof_waits_for_other_associations(database, index, closing):
     ended(database, "b", 1, how=TransactionOutcome.FAILURE)
     closing.close_complete()
     assert completed(database) == [("2.1", "proved", 2)]
+
+
+def retrieving(database, *uids, series="2.1", state="running"):
+    """Let a retrieve job of this state have named objects that it has not brought yet."""
+    with database.session() as session:
+        job = session.connection().execute(
+            text(
+                "INSERT INTO jobs (id, kind, state, created_by)"
+                " VALUES (gen_random_uuid(), 'retrieve', :state, 'admin') RETURNING id"
+            ),
+            {"state": state},
+        )
+        session.connection().execute(
+            text(
+                "INSERT INTO retrieve_items (job_id, study_instance_uid, series_instance_uid,"
+                " sop_instance_uid) SELECT :job, '1.1.1.1', :series, k.uid"
+                " FROM unnest(CAST(:uids AS text[])) AS k (uid)"
+            ),
+            {"job": job.scalar_one(), "series": series, "uids": list(uids)},
+        )
+        session.commit()
+
+
+def put_jobs(database, change):
+    with database.session() as session:
+        session.connection().execute(text(f"UPDATE jobs SET {change}"))  # noqa: S608
+        session.commit()
+
+
+@pytest.mark.parametrize("how", ["association", "proof"])
+def test_what_a_retrieve_job_still_brings_is_not_complete(database, index, closing, how):
+    # A node sends over one association after another; a second job has the rest from elsewhere.
+    retrieving(database, "1.1", "1.2")
+    index(brought("a", 1 if how == "association" else None, "1.1"))
+    index(brought("b", 1, "1.9", series="2.2", second=9))
+    ended(database, "b", 1)
+    if how == "association":
+        ended(database, "a", 1)
+    else:
+        proved(database, "2.1", "1.1.1.1")
+    closing.close_complete()
+    assert [one[0] for one in completed(database)] == ["2.2"]
+    put_jobs(database, "state = 'waiting'")
+    closing.close_complete()
+    assert len(completed(database)) == 1, "it tries again"
+    index(brought("c", 1, "1.2", second=5))
+    ended(database, "c", 1)
+    closing.close_complete()
+    # What has come since the proof is none of it.
+    assert completed(database)[1:] == (
+        [("2.1", "association_ended", 2)] if how == "association" else []
+    )
+
+
+def test_quiet_is_not_what_a_retrieve_job_is_bringing(database, index, closing):
+    retrieving(database, "1.1", "1.2")
+    index(brought("a", 1, "1.1"))
+    index(brought("b", 1, "4.1", series="2.4", study="1.1.1.8"))
+    make_all_quiet(database)
+    closing.close_complete()
+    assert changes(database) == [("series.stable", "2.4"), ("study.stable", "")]
+    put_jobs(database, "state = 'waiting'")
+    closing.close_complete()
+    assert changes(database)[2:] == [("series.stable", "2.1"), ("study.stable", "")]
 
 
 def test_a_deleted_object_counts_as_arrived(database, closing, tmp_path):

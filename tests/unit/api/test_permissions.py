@@ -114,11 +114,16 @@ def use_cases(route):
     return found
 
 
+WITHIN_A_FORM = "POST /routing/rule/try"
+"""Answers with the form of a rule again, which only those have who may change rules."""
+
+
 def test_who_does_the_same_needs_the_same_on_page_and_rest():
     needed = defaultdict(lambda: defaultdict(list))
     for route in OURS:
         for use_case, permission in use_cases(route).acting if route in PAGES + REST else ():
-            needed[use_case][permission].append(named(route))
+            if named(route) != WITHIN_A_FORM:
+                needed[use_case][permission].append(named(route))
     assert len(needed) > 30
     assert {use_case: dict(ways) for use_case, ways in needed.items() if len(ways) > 1} == {}
 

@@ -24,8 +24,8 @@ SECRETS = [f"whsec_{base64.b64encode(key).decode()}" for key in KEYS]
 BODY = '{"sequence": 1, "name": "ü"}'
 
 
-def delivery(*secrets, body=BODY, attempts=1):
-    return ClaimedDelivery(7, 3, "http://handler.example/", secrets, body, attempts)
+def delivery(*secrets, body=BODY, attempts=1, routed=False):
+    return ClaimedDelivery(7, 3, "http://handler.example/", secrets, body, attempts, routed)
 
 
 def test_the_signature_is_that_of_id_time_and_body():
@@ -90,6 +90,20 @@ def test_a_pause_is_that_of_the_attempt_or_a_little_longer():
     assert 5 <= first <= 6
     assert 30 <= second <= 36
     assert last is None
+
+
+@pytest.mark.parametrize("status", [500, 410])
+def test_what_rules_send_is_tried_whatever_the_pauses_of_webhooks_are(status):
+    numbers = (1, 2, 4, 1000)
+    queue = FlakyQueue(
+        [delivery(SECRETS[0], attempts=number, routed=True) for number in numbers], refusals=0
+    )
+    sender = PromptSender(status)
+    WebhookDeliveryService(queue, sender, time.time, lambda _: None, (1,)).deliver()
+    pauses = [result.again_in for result in queue.noted]
+    for pause, least in zip(pauses, (5, 30, 600, 600), strict=True):
+        assert least <= pause <= least * 1.2
+    assert not any(result.dead for result in queue.noted)
 
 
 @pytest.mark.parametrize("stragglers", [0, 3])

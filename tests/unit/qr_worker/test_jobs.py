@@ -1,5 +1,6 @@
 """One execution from claim to end, with a store in memory; SQL is not covered here."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,9 @@ from draw_qr_worker.models import (
     JobState,
     Lease,
     LostLease,
+    ObjectsRefused,
     RemoteNode,
+    StoredFileAway,
 )
 from draw_qr_worker.services.jobs import FINAL, Execution, ExecutionControl
 from draw_qr_worker.services.retries import RetryPolicy
@@ -51,8 +54,8 @@ class MemoryStore:
     def finish(self, _lease, outcome):
         self._write("finish", outcome.state, outcome.error)
 
-    def retry(self, _lease, *, delay_seconds, error):
-        self._write("retry", delay_seconds, error)
+    def retry(self, _lease, *, delay_seconds, error, outcome):
+        self._write(outcome, delay_seconds, error)
 
     def requeue_congested(self, _job, reason):
         self._write("congested", reason)
@@ -89,12 +92,12 @@ class Does:
         return JobOutcome(JobState.FAILED, error=str(error))
 
 
-def execute(action, *, retries_used=0, store=None, shared=False):
+def execute(action, *, retries_used=0, store=None, shared=False, **fields):
     store = store or MemoryStore()
     nodes = MemoryNodes()
     nodes.shared = shared
     endings = []
-    job = ClaimedJob(Lease(uuid4(), 1), "x", 1, retries_used, NODE)
+    job = ClaimedJob(Lease(uuid4(), 1), "x", 1, retries_used, NODE, **fields)
     execution = Execution(
         store,
         nodes,
@@ -138,6 +141,20 @@ def test_trouble_with_the_node_is_tried_again_and_counted():
 def test_the_last_try_fails_for_good():
     written, _, _ = execute(raising(Unreachable("no connection")), retries_used=4)
     assert written == [("finish", JobState.FAILED, "no connection")]
+
+
+@pytest.mark.parametrize("off", [timedelta(days=-30), timedelta(days=30)])
+def test_when_a_job_is_given_up_the_clock_of_the_database_says(off):
+    claimed_at = datetime.now(UTC) + off
+
+    def ending(left):
+        until = {"give_up_at": (claimed_at + left).isoformat()}
+        action = raising(Unreachable("no connection"))
+        [written] = execute(action, retries_used=9, claimed_at=claimed_at, parameters=until)[0]
+        return written[0], written[1]
+
+    assert ending(timedelta(days=7)) == ("retry", 600.0)
+    assert ending(timedelta(0)) == ("finish", JobState.FAILED)
 
 
 def test_congestion_gives_the_job_back_and_is_no_failure_however_often_it_was_tried():
@@ -235,3 +252,16 @@ def test_every_state_of_the_table_has_its_transitions_and_final_ones_have_none()
     assert {str(state) for state in TRANSITIONS} == set(JOB_STATES)
     assert all(not TRANSITIONS[state] for state in FINAL)
     assert all(TRANSITIONS[state] for state in set(TRANSITIONS) - FINAL)
+
+
+def test_objects_that_are_refused_say_nothing_against_the_node():
+    written, calls, endings = execute(raising(ObjectsRefused("1 of 2 were not taken")))
+    assert written == [("refused", 5.0, "1 of 2 were not taken")]
+    assert calls == [("succeeded", NODE.id)]
+    assert endings == ["retry"]
+
+
+def test_a_file_that_is_away_says_nothing_of_the_node():
+    written, calls, _ = execute(raising(StoredFileAway("its file cannot be read")))
+    assert written == [("refused", 5.0, "its file cannot be read")]
+    assert calls == []

@@ -5,6 +5,7 @@ import pytest
 from draw_qr_worker.models import InvalidJob, StatusPermanent
 from draw_qr_worker.services.retries import RetryPolicy
 from draw_shared.dicom.network.peer_failures import PeerRejected, PeerTimeout
+from draw_shared.errors import Permanent, Transient
 
 
 def exact(_low: float, _high: float) -> float:
@@ -34,3 +35,18 @@ def test_jitter_moves_a_delay_by_up_to_a_fifth():
     assert RetryPolicy(lambda _, high: high).delay_seconds(PeerTimeout("x"), 0) == pytest.approx(
         6.0
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "used", "left", "delay"),
+    [
+        (Transient("x"), 9, 10_000.0, 600.0),
+        (Permanent("x"), 0, 10_000.0, 5.0),
+        (Transient("x"), 9, 60.0, 60.0),
+        (Transient("x"), 0, 0.0, None),
+        (InvalidJob("x"), 0, 10_000.0, None),
+        (ValueError("x"), 0, 10_000.0, None),
+    ],
+)
+def test_what_has_a_deadline_is_tried_until_then(error, used, left, delay):
+    assert RetryPolicy(lambda *_: 1.0).delay_seconds(error, used, left) == delay

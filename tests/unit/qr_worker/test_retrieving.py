@@ -165,6 +165,21 @@ def test_failed_sub_operations_are_worth_another_try_and_only_what_is_missing():
     assert peers.asked[-1] == ("move", "IMAGE", ["1.1.4"], "DRAW")
 
 
+def test_until_a_delivery_is_given_up_what_did_not_come_is_asked_for_again():
+    here = table()
+    limit = {"give_up_at": "2026-12-07T12:00:00+00:00"}
+    task, job, execute, control = run(here, Peers(here, sends=3), **limit)
+    with pytest.raises(StatusTransient, match="2 of 5 did not arrive") as raised:
+        execute()
+    given_up = task.give_up(job, raised.value)
+    assert (given_up.state, given_up.result["missing"]) == (JobState.PARTIAL, 2)
+    task._movers.sends = 5
+    assert task.run(job, control).state is JobState.COMPLETE
+    unproved = one_study(ITEMS[:3], 5, listed=False, doubt="stops at its limit")
+    doubtful = run(here, Peers(here), expectation=unproved, **limit)[2]()
+    assert doubtful.state is JobState.UNPROVED
+
+
 def test_giving_up_tells_what_came_until_then():
     here = table()
     task, job, execute, _ = run(here, Peers(here, sends=2, breaks=True))

@@ -3,8 +3,10 @@
 What becomes of the job is shown in tests/e2e/test_retrieves.py.
 """
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pydicom
@@ -12,7 +14,15 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from draw_qr_worker.adapters.sending import StoreAssociations
-from draw_qr_worker.models import IndexedObject, Item, RemoteNode
+from draw_qr_worker.models import (
+    IndexedObject,
+    Interrupted,
+    Item,
+    Lease,
+    RemoteNode,
+    StoredFileAway,
+)
+from draw_qr_worker.services.jobs import ExecutionControl
 from draw_shared.contracts.server_config import (
     EVERYTHING,
     SopClassConfig,
@@ -129,9 +139,9 @@ def test_what_breaks_off_in_the_middle_fails_alone(tmp_path, breaking):
 def test_what_the_node_takes_nowise_has_its_reason(tmp_path):
     ct = datasets.write(datasets.build("CT"), tmp_path / "ct.dcm")
     mr = datasets.write(datasets.build("MR"), tmp_path / "mr.dcm")
-    gone = datasets.write(datasets.build("CT"), tmp_path / "gone.dcm")
-    objects = [_object(path) for path in (ct, mr, gone)]
-    gone.unlink()
+    damaged = datasets.write(datasets.build("CT"), tmp_path / "damaged.dcm")
+    objects = [_object(path) for path in (ct, mr, damaged)]
+    damaged.write_bytes(b"not an object")
     classes = SopClassConfig(mr_image=False, all_storage_classes=False)
     config = EVERYTHING.model_copy(update={"sop_classes": classes})
     with listening(RecordingProvider(config)) as (acceptor, _):
@@ -140,6 +150,33 @@ def test_what_the_node_takes_nowise_has_its_reason(tmp_path):
     assert second[0] is third[0] is None
     assert "no transfer syntax" in second[1]
     assert "cannot be read" in third[1]
+
+
+@pytest.mark.parametrize("gone_before", ["it is looked for", "it is sent"])
+def test_what_is_away_now_is_said_after_the_others_were_sent(tmp_path, monkeypatch, gone_before):
+    paths = [
+        datasets.write(datasets.build("CT"), tmp_path / f"{name}.dcm") for name in ("away", "here")
+    ]
+    objects = [_object(path) for path in paths]
+    if gone_before == "it is looked for":
+        paths[0].unlink()
+    else:
+        prepare = StoreAssociations._prepare
+
+        def prepared(self, sender, one):
+            made = prepare(self, sender, one)
+            if one is objects[0]:
+                paths[0].unlink()
+            return made
+
+        monkeypatch.setattr(StoreAssociations, "_prepare", prepared)
+    provider = RecordingProvider(EVERYTHING)
+    with (
+        listening(provider) as (acceptor, _),
+        pytest.raises(StoredFileAway, match="1 are not sent; its file cannot be read: FileNotFou"),
+    ):
+        _sent(tmp_path, acceptor.port, objects)
+    assert [r.sop_instance_uid for r, _ in provider.stored] == [objects[1].item.sop_instance_uid]
 
 
 def test_an_object_at_which_the_node_aborts_holds_up_no_other(tmp_path):
@@ -166,3 +203,59 @@ def test_an_object_at_which_the_node_aborts_holds_up_no_other(tmp_path):
         )
     assert found == {f"{n:05}.dcm": 0 for n in (1, 2, 5)}
     assert len(accepted) == 2
+
+
+class Ending(RecordingProvider):
+    """Has the execution that sends to it ended while it takes the third object."""
+
+    def __init__(self, end):
+        super().__init__(EVERYTHING)
+        self._end = end
+        self.answers = True
+
+    def store(self, info, request):
+        sink = super().store(info, request)
+        if len(self.stored) == 2:
+            commit = sink.commit
+
+            def late():
+                self._end()
+                time.sleep(0.5)
+                while not self.answers:
+                    time.sleep(0.1)
+                return commit()
+
+            sink.commit = late
+        return sink
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_an_execution_that_must_end_knows_of_everything_that_the_node_has(tmp_path, silent):
+    objects = [datasets.build("CT") for _ in range(40)]
+    stored = list(map(_object, datasets.write_all(objects, tmp_path / "objects")))
+    control = ExecutionControl(Lease(uuid4(), 1))
+    node = RemoteNode(1, "node", "DEST", "127.0.0.1", 0)
+    senders = StoreAssociations(
+        tmp_path / "objects",
+        lambda _: "OWN",
+        PeerTrusts(),
+        Transcoder(Decoder(DecodingLimits(), tmp_path)),
+    )
+    found = []
+    provider = Ending(lambda: control.end(Interrupted("the worker is stopping")))
+    provider.answers = not silent
+    with listening(provider) as (acceptor, _):
+        try:
+            with pytest.raises(Interrupted):
+                senders.send(
+                    replace(node, port=acceptor.port),
+                    stored,
+                    control,
+                    lambda one, status, _reason: found.append((one.item.sop_instance_uid, status)),
+                )
+            if not silent:
+                there = [(request.sop_instance_uid, 0) for request, _ in provider.stored]
+                assert sorted(found) == sorted(there)
+                assert len(there) < len(stored)
+        finally:
+            provider.answers = True

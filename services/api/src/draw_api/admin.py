@@ -22,14 +22,13 @@ from sqlmodel import Session
 
 from draw_api.adapters.access_queries import PostgresAccountRepository
 from draw_api.adapters.audit_queries import PostgresAuditTrail
-from draw_api.adapters.config_queries import PostgresConfigRepository
+from draw_api.adapters.destination_queries import PostgresDestinationRepository
+from draw_api.adapters.document_queries import CONFIGURATION, ROUTING, PostgresDocumentRepository
+from draw_api.adapters.host_status import SystemHostStatus
 from draw_api.adapters.password_input import read_password
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.reconcile_queries import PostgresIndexAuditRepository
-from draw_api.adapters.routing_queries import (
-    PostgresRoutingFactsSource,
-    PostgresRoutingRepository,
-)
+from draw_api.adapters.routing_queries import PostgresRoutingFactsSource
 from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
 from draw_api.adapters.suspect_rows import PostgresSuspectRepository
 from draw_api.adapters.user_queries import PostgresUserRepository
@@ -42,6 +41,7 @@ from draw_api.models.users import NewUser, PasswordReset
 from draw_api.models.wording import problems_of
 from draw_api.services.access import ensure_administrator
 from draw_api.services.conformance import statement
+from draw_api.services.destination_rules import DestinationRules
 from draw_api.services.reconcile import ReconcileService
 from draw_api.services.reindex import ReindexService
 from draw_api.services.routing import RoutingService
@@ -330,7 +330,7 @@ def _conformance(given: argparse.Namespace) -> int:
         database = Database(MigrationSettings.read().database_url.get_secret_value())
         try:
             with database.session() as session:
-                newest = PostgresConfigRepository(session).newest()
+                newest = PostgresDocumentRepository(session, CONFIGURATION).newest()
         finally:
             database.dispose()
         if newest is None:
@@ -359,7 +359,7 @@ def _explain_routing(given: argparse.Namespace) -> int:
             version, document = current.version, current.document
         evaluator = Evaluator(document)
         facts = file_facts(given.file, evaluator.subjects, Trigger(given.trigger), _now())
-        found = reasons(version, facts, evaluator.explain(facts))
+        found = reasons(version, facts, evaluator.explain(facts), document.destinations)
     print(*told(found), sep="\n")  # noqa: T201
     return 0
 
@@ -377,11 +377,15 @@ def _routing(settings: ApiSettings) -> Iterator[tuple[Session, RoutingService]]:
         return read_header_values(settings.storage_root / path, subjects)
 
     with _session(settings) as session:
+        versions = PostgresDocumentRepository(session, ROUTING)
+        volume = SystemHostStatus(settings.storage_root, dict)
+        named = PostgresDestinationRepository(session)
         yield (
             session,
             RoutingService(
-                PostgresRoutingRepository(session),
+                versions,
                 PostgresRoutingFactsSource(session, read),
+                DestinationRules(named, volume, versions),
                 _audit(session, settings),
             ),
         )

@@ -23,11 +23,12 @@ from draw_api.adapters.association_queries import PostgresAssociationRepository
 from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.batch_queries import PostgresBatchQueryRepository
 from draw_api.adapters.call_queries import PostgresCallRepository
-from draw_api.adapters.config_queries import PostgresConfigRepository
 from draw_api.adapters.conflict_queries import PostgresConflictRepository
 from draw_api.adapters.control_queries import PostgresControlRepository
 from draw_api.adapters.database_probe import DatabaseProbe
 from draw_api.adapters.dead_letter_queues import RabbitDeadLetterQueues
+from draw_api.adapters.destination_queries import PostgresDestinationRepository
+from draw_api.adapters.document_queries import CONFIGURATION, ROUTING, PostgresDocumentRepository
 from draw_api.adapters.external_user_queries import PostgresExternalUserRepository
 from draw_api.adapters.host_status import SystemHostStatus
 from draw_api.adapters.job_queries import PostgresJobRepository
@@ -40,8 +41,17 @@ from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryRepository
 from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
-from draw_api.adapters.routing_queries import PostgresRoutingFactsSource, PostgresRoutingRepository
+from draw_api.adapters.routed_delivery_queries import PostgresRoutedDeliveryRepository
+from draw_api.adapters.routing_queries import PostgresRoutingFactsSource
+from draw_api.adapters.routing_trial_queries import (
+    PostgresCompletionHistory,
+    PostgresRoutingBatchRepository,
+)
 from draw_api.adapters.saved_query_queries import PostgresSavedQueryRepository
+from draw_api.adapters.standing_query_queries import (
+    PostgresStandingQueryRepository,
+    PostgresStandingRunRepository,
+)
 from draw_api.adapters.statistics_queries import PostgresStatisticsRepository
 from draw_api.adapters.status_queries import PostgresStatusRepository, RecentTotals
 from draw_api.adapters.storage_queries import PostgresStorageRepository
@@ -53,6 +63,7 @@ from draw_api.adapters.wakeups import CollectedWakeUps
 from draw_api.adapters.web_server import WebServer
 from draw_api.adapters.webhook_queries import PostgresWebhookRepository
 from draw_api.handlers.application import AppDependencies, application
+from draw_api.handlers.standing_queries import StandingQueryScheduler
 from draw_api.handlers.work import UnitOfWork
 from draw_api.metrics import ApiMetrics
 from draw_api.models.single_sign_on import RoleRules
@@ -64,6 +75,9 @@ from draw_api.services.config import ConfigurationService
 from draw_api.services.conflicts import ConflictService
 from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
+from draw_api.services.deliveries import DeliveryService
+from draw_api.services.destination_rules import DestinationRules
+from draw_api.services.destinations import DestinationService
 from draw_api.services.devices import DeviceService, DeviceUses
 from draw_api.services.jobs import JobService
 from draw_api.services.log_views import LogViewService
@@ -73,8 +87,11 @@ from draw_api.services.peers import PeerService
 from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
 from draw_api.services.routing import RoutingService
+from draw_api.services.routing_trials import ArchiveBatchService, RoutingReplayService
 from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService, SingleSignOnService
+from draw_api.services.standing_queries import StandingQueryService
+from draw_api.services.standing_runs import StandingRunService
 from draw_api.services.statistics import StatisticsService
 from draw_api.services.status import StatusService
 from draw_api.services.storage import StorageService
@@ -99,6 +116,7 @@ POOL_SIZE: Final = 20
 """Connections kept; FastAPI's thread pool runs up to 40 requests at a time."""
 QUEUE_DEPTH_INTERVAL_SECONDS: Final = 2.0
 OBSERVATION_INTERVAL_SECONDS: Final = 5.0
+STANDING_QUERY_INTERVAL_SECONDS: Final = 2.0
 
 
 def _now() -> datetime:
@@ -184,6 +202,11 @@ class Api:
                     interval_seconds=OBSERVATION_INTERVAL_SECONDS,
                 ),
                 self._probe,
+                Periodic(
+                    "standing queries",
+                    StandingQueryScheduler(self.work, self._metrics).look,
+                    interval_seconds=STANDING_QUERY_INTERVAL_SECONDS,
+                ),
                 self._objects,
                 Heartbeat(
                     self._database,
@@ -241,7 +264,7 @@ class Api:
         audit = PostgresAuditTrail(session, replica=self._settings.replica, keyring=self._keyring)
         access = self._access(session, audit)
         configuration = ConfigurationService(
-            PostgresConfigRepository(session), self._host_status, wakeups, audit
+            PostgresDocumentRepository(session, CONFIGURATION), wakeups, audit
         )
         observations = PostgresStatusRepository(session, self._totals)
         sealed_head = self._settings.sealed_head()
@@ -265,12 +288,20 @@ class Api:
             wakeups,
             audit,
         )
-        jobs = JobService(PostgresJobRepository(session), wakeups, audit)
-        nodes = NodeService(PostgresNodeRepository(session), audit)
+        job_rows = PostgresJobRepository(session)
+        jobs = JobService(job_rows, wakeups, audit)
+        rules = PostgresDocumentRepository(session, ROUTING)
+        destinations = PostgresDestinationRepository(session)
+        destination_rules = DestinationRules(destinations, self._host_status, rules)
+        nodes = NodeService(PostgresNodeRepository(session), destination_rules, audit)
+        facts = PostgresRoutingFactsSource(session, self._objects.values)
+        routing = RoutingService(rules, facts, destination_rules, audit)
         kept = timedelta(hours=self._settings.api_query_hours)
         queries = QueryService(
             PostgresQueryRepository(session, kept), retrieves, wakeups, audit, clock=_now
         )
+        standing = PostgresStandingQueryRepository(session)
+        schedule = PostgresStandingRunRepository(session)
         return UnitOfWork(
             access=access,
             external_access=ExternalAccessService(
@@ -290,6 +321,15 @@ class Api:
                 PostgresControlRepository(session), observations, wakeups, audit
             ),
             dead_letters=DeadLetterService(self._letters, self._host_status, audit),
+            deliveries=DeliveryService(
+                PostgresRoutedDeliveryRepository(session),
+                job_rows,
+                destinations,
+                routing,
+                wakeups,
+                audit,
+            ),
+            destinations=DestinationService(destinations, routing, wakeups, audit),
             devices=DeviceService(
                 PostgresCallRepository(session),
                 observations,
@@ -308,17 +348,21 @@ class Api:
             peers=peers,
             queries=queries,
             retrieves=retrieves,
-            routing=RoutingService(
-                PostgresRoutingRepository(session),
-                PostgresRoutingFactsSource(session, self._objects.values),
-                audit,
+            routing=routing,
+            routing_batches=ArchiveBatchService(
+                routing, facts, PostgresRoutingBatchRepository(session), audit
+            ),
+            routing_replay=RoutingReplayService(
+                routing, facts, PostgresCompletionHistory(session), audit
             ),
             saved_queries=SavedQueryService(PostgresSavedQueryRepository(session), queries, audit),
+            standing_queries=StandingQueryService(standing, schedule, audit),
+            standing_runs=StandingRunService(schedule, standing, queries, retrieves, audit),
             statistics=StatisticsService(PostgresStatisticsRepository(session)),
             status=StatusService(observations, self._host_status, storage_tables.rules, clock=_now),
             storage=storage,
             transactions=TransactionService(log_lines, audit),
-            webhooks=WebhookService(webhooks, webhooks, audit),
+            webhooks=WebhookService(webhooks, webhooks, destination_rules, audit),
             users=UserService(
                 PostgresUserRepository(session), self._passwords, self._attempts, audit, clock=_now
             ),

@@ -37,6 +37,12 @@ class ApiMetrics:
             ("kind", "reason"),
             registry=registry,
         )
+        self.standing_query_runs = Counter(
+            "draw_api_standing_query_runs",
+            "Runs of standing queries that ended, by their outcome",
+            ("outcome",),
+            registry=registry,
+        )
 
     def count_refusal(self, status: int) -> None:
         """Count an answer that was given before a request could be read."""

@@ -13,11 +13,11 @@ from draw_indexer.adapters.consumption import Consumption
 from draw_indexer.adapters.copies import FileCopies
 from draw_indexer.adapters.deletions import PostgresExpiredStudyRepository
 from draw_indexer.adapters.feed_queries import PostgresFeedRepository
-from draw_indexer.adapters.handler_folder import HandlerFolder
+from draw_indexer.adapters.former_handler import FormerHandler
 from draw_indexer.adapters.index_queries import PostgresIndexRepository
 from draw_indexer.adapters.next_versions import NextVersions, announce_by
-from draw_indexer.adapters.processing_chain import CeleryTaskQueue
 from draw_indexer.adapters.reader import ConfinedHeaderReader
+from draw_indexer.adapters.routing_queries import PostgresRoutingFeedRepository
 from draw_indexer.adapters.stability_queries import PostgresStabilityRepository
 from draw_indexer.adapters.transaction_queries import PostgresTransactionChain, Seals
 from draw_indexer.adapters.volume_watch import StorageVolumeWatch
@@ -26,12 +26,12 @@ from draw_indexer.adapters.webhook_sender import HttpDeliverySender
 from draw_indexer.handlers.clock import Upkeep
 from draw_indexer.handlers.instance_stored import REASONS, InstanceStored
 from draw_indexer.handlers.transactions_recorded import TransactionsRecorded
-from draw_indexer.metrics import IndexerMetrics
+from draw_indexer.metrics import IndexerMetrics, RoutingMetrics
 from draw_indexer.services.clean_up import CleanUpService, RetentionRule
-from draw_indexer.services.handing_over import HandingOverService
 from draw_indexer.services.indexing import IndexingService
 from draw_indexer.services.lost_announcements import LostAnnouncementService
 from draw_indexer.services.recently_indexed import RecentlyIndexed
+from draw_indexer.services.routing import RoutingDecisionService
 from draw_indexer.services.stability import CompletionTimes, StabilityService
 from draw_indexer.services.webhooks import WebhookDeliveryService
 from draw_indexer.settings import IndexerSettings
@@ -42,7 +42,6 @@ from draw_shared.db.session import Database
 from draw_shared.errors import Transient
 from draw_shared.messaging import topology
 from draw_shared.messaging.announcement_backlog import AnnouncementBacklog
-from draw_shared.messaging.celery_tasks import CeleryTasks
 from draw_shared.messaging.consumer import Consumer
 from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
@@ -64,7 +63,9 @@ from draw_shared.storage.removal import StorageFiles
 PROBE_INTERVAL_SECONDS = 1.0
 REMOVAL_INTERVAL_SECONDS = 1.0
 DELIVERY_INTERVAL_SECONDS = 1.0
+ROUTING_INTERVAL_SECONDS = 1.0
 TRIM_INTERVAL_SECONDS = 300.0
+FORMER_HANDLER_INTERVAL_SECONDS = 5.0
 PARTITION_INTERVAL_SECONDS = 3600.0
 SECONDS_PER_DAY = 86_400.0
 CHAIN_INTERVAL_SECONDS = 2.0
@@ -89,6 +90,7 @@ class Indexer:
         )
         self._metrics = IndexerMetrics(self._registry)
         self._metrics.show_reasons(REASONS)
+        self._routing_metrics = RoutingMetrics(self._registry)
         self._schema = SchemaWatch(self._registry)
         self._database = Database(
             settings.database_url.get_secret_value(), pool_size=settings.indexer_readers + 5
@@ -105,6 +107,8 @@ class Indexer:
         self._publisher = Publisher(self._broker_url, client=settings.replica)
         self._places = Places(settings.storage_root)
         self._readers = [self._build_reader() for _ in range(settings.indexer_readers)]
+        # What rules ask about files must not wait for a batch, nor a batch for it.
+        self._value_reader = self._build_reader(ahead=False)
         indexing = IndexingService(
             PostgresIndexRepository(self._database, StorageFiles(settings.storage_root)),
             lambda: self._config.server.storage.duplicates,
@@ -130,6 +134,7 @@ class Indexer:
         self._recently_indexed = RecentlyIndexed()
         self._stability = PostgresStabilityRepository(self._database)
         self._feed = PostgresFeedRepository(self._database)
+        self._routed = PostgresRoutingFeedRepository(self._database)
         self._lost = self._build_lost_announcements()
         self._metrics.gauge(
             "draw_indexer_broker_connected",
@@ -165,13 +170,16 @@ class Indexer:
             self._metrics.chained.inc,
             self._transactions.count_next_day,
         )
-        handing_over = self._build_handing_over(lambda: lifecycle.state is State.DRAINING)
-        stability = self._build_stability(handing_over.wake)
+        decisions = self._build_routing(lambda: lifecycle.state is State.DRAINING)
+        routing = Periodic("routing", decisions.decide, interval_seconds=ROUTING_INTERVAL_SECONDS)
+        stability = self._build_stability(routing.wake)
         heartbeat = Heartbeat(
             self._database,
             service=settings.service,
             replica=settings.replica,
-            pulse=lambda: self._pulse(self._desired.shown(lifecycle.state), health.port),
+            pulse=lambda: self._pulse(
+                self._desired.shown(lifecycle.state), health.port, decisions.trouble
+            ),
         )
         self._desired.on_change(self._consumption.follow)
         self._desired.on_change(lambda _: heartbeat.wake())
@@ -203,9 +211,14 @@ class Indexer:
                 interval_seconds=settings.indexer_lost_announcements_seconds,
             ),
             *self._build_storage_care(lambda: lifecycle.state is State.DRAINING),
-            handing_over,
+            Periodic(
+                "former handler",
+                FormerHandler(self._database).take_over,
+                interval_seconds=FORMER_HANDLER_INTERVAL_SECONDS,
+            ),
             *self._build_deliveries(lambda: lifecycle.state is State.DRAINING),
-            ComponentGroup("header readers", self._readers),
+            ComponentGroup("header readers", [*self._readers, self._value_reader]),
+            routing,
             self._desired,
             self._consumption,
             control,
@@ -213,7 +226,7 @@ class Indexer:
         lifecycle = Lifecycle(components, grace_seconds=settings.stop_seconds)
         return lifecycle
 
-    def _build_reader(self) -> ConfinedHeaderReader:
+    def _build_reader(self, *, ahead: bool = True) -> ConfinedHeaderReader:
         settings = self._settings
         return ConfinedHeaderReader(
             settings.storage_root,
@@ -221,6 +234,7 @@ class Indexer:
             cpu_seconds=settings.indexer_read_cpu_seconds,
             memory_mb=settings.indexer_read_memory_mb,
             replaced=self._metrics.readers_replaced.inc,
+            ahead=ahead,
         )
 
     def _build_instances(self, reader: ConfinedHeaderReader, indexing: IndexingService) -> Consumer:
@@ -354,18 +368,17 @@ class Indexer:
             ),
         ]
 
-    def _build_handing_over(self, stopping: Callable[[], bool]) -> Periodic:
-        settings = self._settings
-        handing_over = HandingOverService(
-            self._feed,
-            HandlerFolder(settings.storage_root),
-            CeleryTaskQueue(CeleryTasks(self._broker_url, client=settings.replica)),
-            lambda: self._config.server.handler,
-            self._metrics.handed_over.inc,
+    def _build_routing(self, stopping: Callable[[], bool]) -> RoutingDecisionService:
+        def wake_worker() -> None:
+            told = ControlV1(subject=ControlSubject.DELIVERY)
+            self._publisher.publish(told, exchange=topology.CONTROL)
+
+        return RoutingDecisionService(
+            self._routed,
+            self._value_reader,
+            self._routing_metrics,
+            wake_worker,
             stopping,
-        )
-        return Periodic(
-            "handler", handing_over.hand_over, interval_seconds=DELIVERY_INTERVAL_SECONDS
         )
 
     def _build_deliveries(self, stopping: Callable[[], bool]) -> list[Component]:
@@ -394,6 +407,7 @@ class Indexer:
         def forget() -> None:
             self._feed.trim(settings.indexer_changes_days)
             self._stability.forget_old()
+            self._routed.forget_old(settings.indexer_changes_days)
             deliveries.forget_old(
                 delivered_days=settings.indexer_webhook_delivered_days,
                 dead_days=settings.indexer_changes_days,
@@ -426,12 +440,13 @@ class Indexer:
             raise
         self._database_ready = True
 
-    def _pulse(self, state: str, http_port: int) -> Pulse:
+    def _pulse(self, state: str, http_port: int, trouble: str) -> Pulse:
         metrics = self._metrics
         return Pulse(
             state=state,
             address=f"{self._settings.indexer_http_host}:{http_port}",
             config_version=self._config.current.version,
+            last_error=trouble,
             details={
                 "indexed": metrics.indexed,
                 "conflicts": metrics.conflicts,

@@ -99,9 +99,6 @@ class IndexerMetrics:
         self.indexed = self.conflicts = self.dead = 0
         """Also counted here, for the heartbeat."""
         self.last_lag = 0.0
-        self.handed_over = Counter(
-            "draw_indexer_handed_over", "Series given to the DICOM handler", registry=registry
-        )
         self.webhooks = Counter(
             "draw_indexer_webhook_deliveries",
             "Webhook deliveries that were sent, by what came of it; disabled: webhooks",
@@ -180,3 +177,63 @@ class IndexerMetrics:
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
         """Show `value` under `name` at each scrape."""
         Gauge(name, words, registry=self._registry).set_function(value)
+
+
+class RoutingMetrics:
+    """What rules of routing decided, and how far they are behind."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.decisions = Counter(
+            "draw_indexer_routing_decisions",
+            "Series, studies and objects that a rule applied to or could not decide",
+            registry=registry,
+        )
+        self.deliveries = Counter(
+            "draw_indexer_routing_deliveries",
+            "Deliveries that were planned: decisions by destinations",
+            registry=registry,
+        )
+        self.undecided = Counter(
+            "draw_indexer_routing_undecided",
+            "How often a rule in force could not be decided, as a header could not be read",
+            ["rule"],
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "draw_indexer_routing_lag_seconds",
+            "Age of the oldest change that rules were not asked about yet",
+            registry=registry,
+        )
+        self.blocked = Gauge(
+            "draw_indexer_routing_blocked",
+            "Whether nothing is decided because this release cannot read the rules in force",
+            registry=registry,
+        )
+        self.postponed = Gauge(
+            "draw_indexer_routing_postponed",
+            "Decisions that are looked at again, because a file cannot be read now",
+            registry=registry,
+        )
+        self._rules: frozenset[str] = frozenset()
+
+    def name_rules(self, names: Iterable[str]) -> None:
+        """Show the rules in force, and no others."""
+        named = frozenset(names)
+        for gone in self._rules - named:
+            self.undecided.remove(gone)
+        for name in named:
+            self.undecided.labels(name)
+        self._rules = named
+
+    def count(self, undecided: Iterable[str], deliveries: int) -> None:
+        """Count one decision."""
+        self.decisions.inc()
+        self.count_again(undecided, deliveries)
+
+    def count_again(self, undecided: Iterable[str], deliveries: int) -> None:
+        """Count what looking at a decision again adds."""
+        self.deliveries.inc(deliveries)
+        for rule in undecided:
+            # A batch may apply rules of another version.
+            self._rules |= {rule}
+            self.undecided.labels(rule).inc()

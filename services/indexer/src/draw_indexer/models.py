@@ -8,12 +8,15 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any, Final
+from uuid import UUID
 
 from draw_shared.contracts.instance import CompletionReason
 from draw_shared.db.sources import source_name
 from draw_shared.dicom.encoding.flaws import Flaw
 from draw_shared.dicom.query.keys import Level
 from draw_shared.errors import Permanent, Transient
+from draw_shared.routing.document import Trigger
+from draw_shared.routing.facts import Occasion
 from draw_shared.wording import message
 
 Row = dict[str, Any]
@@ -317,6 +320,20 @@ class SettledSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class QuietEntity:
+    """An open series of which nothing was indexed for the quiet period; a study without series."""
+
+    id: int
+    study_instance_uid: str
+    series_instance_uid: str = ""
+
+    @property
+    def uid(self) -> str:
+        """What it is called."""
+        return self.series_instance_uid or self.study_instance_uid
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedEntity:
     """A series or study that is complete now."""
 
@@ -333,23 +350,6 @@ Headers = Sequence[Header | Exception]
 
 
 @dataclass(frozen=True, slots=True)
-class StableSeries:
-    """One change that says that a series is complete."""
-
-    sequence: int
-    study_instance_uid: str
-    series_instance_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesObject:
-    """One object of a series."""
-
-    sop_instance_uid: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
     """One change to be delivered to one webhook."""
 
@@ -361,6 +361,8 @@ class ClaimedDelivery:
     body: str
     attempts: int
     """How often it was sent, including this time."""
+    routed: bool = False
+    """Whether rules of routing send it: it is tried until they give it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,3 +405,86 @@ class DisabledWebhook:
 
     id: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedChange:
+    """One entry of the change feed that has the rules looked at."""
+
+    sequence: int
+    trigger: Trigger
+    uid: str
+    """Of what is complete or has come."""
+    occasion: Occasion
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """The next changes that have rules looked at."""
+
+    changes: Sequence[FeedChange]
+    until: int
+    """Up to here none is left out."""
+    whole: bool
+    """Whether there are no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDelivery:
+    """What a decision sends to one destination."""
+
+    destination: str
+    give_up_seconds: int
+    instances: int
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDecision:
+    """What the rules said about one series, study or object."""
+
+    routing_version: int
+    trigger: Trigger
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    applied: Sequence[str]
+    undecided: Sequence[str]
+    deliveries: Sequence[PlannedDelivery]
+    sequence: int | None = None
+    """The change that had them looked at."""
+    batch_id: UUID | None = None
+    """The batch that did."""
+    postponed: bool = False
+    """Whether a file that cannot be read now may change it: it is looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostponedDecision:
+    """A decision that is looked at again because a file could not be read."""
+
+    id: int
+    routing_version: int
+    trigger: Trigger
+    uid: str
+    """Of what it is about."""
+    applied: Sequence[str]
+    destinations: Sequence[str]
+    """Those that have deliveries already."""
+    rules: Sequence[str] | None
+    """Names that its batch applies, empty: all that are active; None: it is of no batch."""
+    occasion: Occasion | None
+    """None: its change is forgotten, or it is of a batch."""
+    late: bool
+    """Whether it is looked at for the last time: what cannot be read now counts as unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningBatch:
+    """Rules that are applied to series of the archive."""
+
+    id: UUID
+    routing_version: int
+    rules: Sequence[str]
+    """Names; empty: all that are active."""
+    criteria: Mapping[str, Any]

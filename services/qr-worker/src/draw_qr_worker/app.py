@@ -1,26 +1,35 @@
 """The composition root: the only module that joins the worker's handlers to its adapters."""
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from draw_qr_worker.adapters.answered_objects import PostgresAnsweredObjectRepository
 from draw_qr_worker.adapters.catalogue_queries import PostgresStoredObjectRepository
+from draw_qr_worker.adapters.delivery_queries import PostgresDeliveryLedger
 from draw_qr_worker.adapters.getting import GetAssociations
 from draw_qr_worker.adapters.item_queries import PostgresItemRepository
+from draw_qr_worker.adapters.job_ends import PostgresJobEnds
 from draw_qr_worker.adapters.job_queries import PostgresJobQueue
 from draw_qr_worker.adapters.list_answers import PostgresListAnswerRepository
 from draw_qr_worker.adapters.node_queries import PostgresNodeStates, windows_of
+from draw_qr_worker.adapters.prior_queries import PostgresPriorRepository
 from draw_qr_worker.adapters.query_results import PostgresResultRepository
 from draw_qr_worker.adapters.remote_node import RemoteNodes
 from draw_qr_worker.adapters.sending import StoreAssociations
+from draw_qr_worker.adapters.series_folders import SeriesFolders
+from draw_qr_worker.adapters.task_queues import CeleryTaskStarter
 from draw_qr_worker.handlers.clock import Tick
 from draw_qr_worker.handlers.desired_state import DesiredStateHandler
 from draw_qr_worker.handlers.job_ready import JobChanged, JobReady
 from draw_qr_worker.metrics import WorkerMetrics
 from draw_qr_worker.models import ClaimedJob, JobKind
 from draw_qr_worker.services.batch_querying import BatchFindTask
+from draw_qr_worker.services.deliveries import DeliveryPlanner
+from draw_qr_worker.services.delivering import DeliverTask
 from draw_qr_worker.services.dispatch import JobDispatcher
 from draw_qr_worker.services.expectation import Expectations
 from draw_qr_worker.services.jobs import FINAL, Execution, Task
@@ -33,6 +42,7 @@ from draw_qr_worker.services.node_rules import (
     usable_nodes,
 )
 from draw_qr_worker.services.node_tests import EchoTask, ProbeTask
+from draw_qr_worker.services.priors import PriorsTask
 from draw_qr_worker.services.querying import FindTask
 from draw_qr_worker.services.retries import RetryPolicy
 from draw_qr_worker.services.retrieving import RetrieveTask
@@ -45,6 +55,7 @@ from draw_shared.dicom.transcoding.decoding import DecodingLimits
 from draw_shared.dicom.transcoding.decoding_processes import DecodingProcesses
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from draw_shared.errors import Transient
+from draw_shared.messaging.celery_tasks import CeleryTasks
 from draw_shared.messaging.consumer import Consumer
 from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
@@ -121,6 +132,8 @@ class Worker:
             ),
             self._objects.spool,
         )
+        self._deliveries = PostgresDeliveryLedger(self._database)
+        self._planner = DeliveryPlanner(self._deliveries, self._metrics.delivery_ended, self._zone)
         execution = Execution(
             self._jobs,
             self._nodes,
@@ -150,12 +163,19 @@ class Worker:
         )
         clock = Periodic("clock", tick.on_tick, interval_seconds=seconds)
         leases = Periodic("leases", self._dispatch.renew, interval_seconds=seconds)
-        self._dispatch.on_free_slot(clock.wake)
+        planning = Periodic("deliveries", lambda: self._plan(clock.wake), interval_seconds=seconds)
+
+        def on_free_slot() -> None:
+            clock.wake()
+            planning.wake()
+
+        self._dispatch.on_free_slot(on_free_slot)
         broker_url = settings.broker_url.get_secret_value()
         control = ControlListener(broker_url, client=settings.replica)
         control.on(ControlSubject.JOB, JobChanged(leases.wake).on_control)
         control.on(ControlSubject.CONFIG, lambda _: self._config.wake())
         control.on(ControlSubject.DESIRED_STATE, lambda _: self._desired.wake())
+        control.on(ControlSubject.DELIVERY, lambda _: planning.wake())
         control.on(ControlSubject.STORAGE, lambda told: self._space.freed(told.freed_bytes or 0))
         health = HealthServer(
             settings.qr_worker_http_host,
@@ -204,6 +224,7 @@ class Worker:
                 self._decoding,
                 self._dispatch,
                 clock,
+                planning,
                 control,
                 Consumer(
                     broker_url,
@@ -222,6 +243,10 @@ class Worker:
         peers = RemoteNodes(self._own_ae, trusts)
         items = PostgresItemRepository(self._database, StorageFiles(settings.storage_root))
         ingest = Ingest(self._objects, self._space, self._outbox, self._rules, settings.replica)
+        catalogue = PostgresStoredObjectRepository(self._database)
+        stores = StoreAssociations(
+            settings.storage_root, peers.own_ae, trusts, Transcoder(self._decoding)
+        )
         return {
             JobKind.ECHO: EchoTask(peers, self._nodes),
             JobKind.PROBE: ProbeTask(peers, self._nodes),
@@ -237,12 +262,16 @@ class Worker:
                 self._own_ae,
                 arrival_seconds=settings.qr_worker_arrival_seconds,
             ),
-            JobKind.SEND: SendTask(
-                items,
-                PostgresStoredObjectRepository(self._database),
-                StoreAssociations(
-                    settings.storage_root, peers.own_ae, trusts, Transcoder(self._decoding)
+            JobKind.SEND: SendTask(items, catalogue, stores),
+            JobKind.DELIVER: DeliverTask(
+                catalogue,
+                PostgresAnsweredObjectRepository(self._database),
+                stores,
+                SeriesFolders(settings.storage_root, PostgresJobEnds(self._database).unfinished),
+                CeleryTaskStarter(
+                    CeleryTasks(settings.broker_url.get_secret_value(), client=settings.replica)
                 ),
+                PriorsTask(PostgresPriorRepository(self._database), peers, self._nodes),
             ),
         }
 
@@ -254,12 +283,19 @@ class Worker:
 
     def _held_until(self, job: ClaimedJob) -> datetime | None:
         """Return when the job's own weekly window opens; None if it is open."""
-        now = datetime.now(self._zone)
+        now = job.now.astimezone(self._zone)
         opens = next_opening(windows_of(job.parameters.get("windows", ())), now)
         return opens if opens > now else None
 
     def _own_ae(self) -> str:
         return self._config.server.network.ae_title
+
+    def _plan(self, wake: Callable[[], None]) -> None:
+        if not self._desired.wanted.running:
+            return
+        if self._planner.plan():
+            wake()
+        self._metrics.show_destinations(self._deliveries.destinations())
 
     def _expire(self) -> None:
         self._results.expire()

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+ENDS = ("delivered", "partial", "failed", "superseded")
+"""How deliveries end."""
+
 
 class WorkerMetrics:
     """Jobs executed and jobs running."""
@@ -40,6 +43,23 @@ class WorkerMetrics:
             "Durable objects that are not announced yet",
             registry=registry,
         )
+
+        self._deliveries_ended = Counter(
+            "draw_qr_worker_deliveries_ended",
+            "Deliveries that this process has seen end, by how they ended",
+            ["destination", "outcome"],
+            registry=registry,
+        )
+
+    def delivery_ended(self, destination: str, outcome: str) -> None:
+        """Count the end of a delivery."""
+        self._deliveries_ended.labels(destination, outcome).inc()
+
+    def show_destinations(self, destinations: Iterable[str]) -> None:
+        """Show zero ends of deliveries to each destination, for the alert as below."""
+        for destination in destinations:
+            for outcome in ENDS:
+                self._deliveries_ended.labels(destination, outcome)
 
     def show_outcomes(self, kinds: Iterable[str], outcomes: Iterable[str]) -> None:
         """Show zero executions for each pair of kind and outcome.

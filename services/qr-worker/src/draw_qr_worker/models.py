@@ -5,13 +5,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 from uuid import UUID
 
 from draw_shared.errors import DrawError, Permanent, Transient
 from draw_shared.wording import message
+
+WINDOW_CLOSED: Final = message("the job's window is closed")
 
 
 class JobKind(StrEnum):
@@ -23,6 +26,7 @@ class JobKind(StrEnum):
     BATCH_FIND = "batch_find"
     RETRIEVE = "retrieve"
     SEND = "send"
+    DELIVER = "deliver"
 
 
 TESTS = (JobKind.ECHO, JobKind.PROBE)
@@ -92,6 +96,7 @@ class RemoteNode:
     timeout_seconds: int = 30
     max_pdu_bytes: int = 16384
     move_destination: str = ""
+    stores_from: tuple[str, ...] = ()
     tls: bool = False
     tls_fingerprint: str = ""
     max_associations: int = 2
@@ -142,6 +147,22 @@ class ClaimedJob:
     node: RemoteNode | None
     created_by: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    claimed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """By the database's clock."""
+    claimed_after: float = field(default_factory=monotonic)
+    """The same moment by this process's clock, which counts and is never set."""
+
+    @property
+    def now(self) -> datetime:
+        """The present time by the database's clock: what jobs wait for is told by that one."""
+        passed = timedelta(seconds=monotonic() - self.claimed_after)
+        return self.claimed_at + passed
+
+    @property
+    def gives_up_at(self) -> datetime | None:
+        """Until when it is tried again whatever fails; None: as often as usual."""
+        until = self.parameters.get("give_up_at")
+        return None if until is None else datetime.fromisoformat(str(until))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +268,42 @@ class IndexedObject:
     transfer_syntax_uid: str
     path: str
     size_bytes: int
+    content_sha256: bytes = b""
+    calling_ae: str = ""
+    """The AE title of who sent it here."""
+    peer_address: str = ""
+    """The address from which it came; empty if nobody knows."""
+    grows: bool = False
+    """Whether more of its series, or of the study that was asked for, may follow."""
+
+    @property
+    def sender(self) -> str:
+        """Who sent it here."""
+        return f"{self.calling_ae}@{self.peer_address}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredObject:
+    """One object in one content, and the status with which an endpoint has answered for it."""
+
+    sop_instance_uid: str
+    content_sha256: bytes
+    status: int = 0
+    origin: str | None = None
+    """Who sent it here, if that is who has sent the first content of it; else None."""
+    hops: int = 0
+    """How often it went there although somebody else had sent it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedSeries:
+    """What is to lie in the folder of a series."""
+
+    objects: Sequence[IndexedObject]
+    before: Mapping[str, bytes] = field(default_factory=dict)
+    """SHA-256 of what the folder got last, by SOP Instance UID, as far as that is known."""
+    whole: bool = True
+    """Whether these are all objects of the series, not one of which nobody knows what follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,10 +365,10 @@ class Interrupted(DrawError):
 
 
 class Postponed(DrawError):
-    """The job's own weekly window is closed; the job continues when it opens."""
+    """The job cannot go on yet; it continues then, and this is no failed try."""
 
-    def __init__(self, until: datetime) -> None:
-        super().__init__(message("the job's window is closed"))
+    def __init__(self, until: datetime, words: str = WINDOW_CLOSED) -> None:
+        super().__init__(words)
         self.until = until
 
 
@@ -319,8 +376,16 @@ class StatusTransient(Transient):
     """The peer ended an operation with a status that another try may change."""
 
 
+class StoredFileAway(Transient):
+    """The file of an object in the index is missing or unreadable now; the volume may come back."""
+
+
+class ObjectsRefused(StatusTransient):
+    """The peer works, and did not take some objects for their own sake."""
+
+
 class SomeNotSent(StatusTransient):
-    """The peer reports failed sub-operations; `outcome` ends the job unless a retry succeeds."""
+    """Something has not arrived that may yet; `outcome` ends the job unless a retry succeeds."""
 
     def __init__(self, outcome: JobOutcome) -> None:
         super().__init__(outcome.error)
@@ -337,3 +402,129 @@ class NothingThere(Permanent):
 
 class InvalidJob(Permanent):
     """The job's own parameters are invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDelivery:
+    """A delivery that is not over, with what its job or its webhook says."""
+
+    id: int
+    decision_id: int
+    destination: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    payload: Mapping[str, Any]
+    state: str
+    target: str
+    target_since: datetime | None
+    job_id: UUID | None
+    attempts: int
+    failures: int
+    delivered_count: int
+    created_at: datetime
+    give_up_at: datetime
+    sequence: int | None
+    applied: Sequence[str]
+    routing_version: int
+    instance_count: int
+    error: str
+    begun_before: bool
+    job_state: str | None = None
+    job_error: str = ""
+    job_result: Mapping[str, Any] = field(default_factory=dict)
+    job_progress: Mapping[str, Any] = field(default_factory=dict)
+    tries: int = 0
+    """Failed tries of its job, without `refusals`."""
+    refusals: int = 0
+    """Tries at which the target did not take some objects for their own sake."""
+    last_try_at: datetime | None = None
+    running_since: datetime | None = None
+    """Since when its job runs, or, if it waits after failed tries, when the first of these began.
+
+    None while it has not run.
+    """
+    made_for: Mapping[str, Any] = field(default_factory=dict)
+    """What the rules said of the target when the job was made; empty without a job of its own."""
+    cancel_requested: bool = False
+    shared_by: int = 1
+    """For how many deliveries its job was made."""
+    retrieves: bool = False
+    """Whether its job has earlier studies retrieved."""
+    in_batch: bool = False
+    """Whether its job is the batch of their retrieves; `job_progress` sums them up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanningOrder:
+    """Which deliveries wait for others, by names of destinations."""
+
+    names: Sequence[str]
+    """All destinations."""
+    alone: Sequence[str]
+    """Those that have one delivery of a study at a time, else it is one of a series."""
+    side_by_side: Sequence[str]
+    """Those to which SOP instances of one series go at the same time."""
+    sharing: Sequence[tuple[str, str]]
+    """Each two that send to the same place, and each with itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedStudy:
+    """A study that is here and whose patient's earlier studies are wanted."""
+
+    study_instance_uid: str
+    patient_id: str
+    issuer: str
+    study_date: date | None
+    study_time: time | None
+    is_prior: bool = False
+    """Whether it is here only because rules had it retrieved as an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriorStudy:
+    """A study that a node has of a patient."""
+
+    study_instance_uid: str
+    moment: tuple[str, str]
+    """Date and time as DICOM writes them, the latter to the second, empty if unknown."""
+    instances: int | None
+    """The number of instances that the node reports."""
+    attributes: Match
+
+
+@dataclass(frozen=True, slots=True)
+class NewPriorBatch:
+    """The retrieves of one delivery."""
+
+    id: UUID
+    delivery_id: int
+    node_id: int
+    parameters: Mapping[str, Any]
+    retrieves: Sequence["NewPriorRetrieve"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewPriorRetrieve:
+    """The retrieve of one study; `key` is that of all retrieves of it from this node."""
+
+    study_instance_uid: str
+    key: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """How a destination does."""
+
+    name: str
+    mode: str = "active"
+    mode_since: datetime | None = None
+    failures: int = 0
+    failing_since: datetime | None = None
+    last_attempt_at: datetime | None = None
+    last_success_at: datetime | None = None
+    last_error_at: datetime | None = None
+    last_error: str = ""
+    in_force: str = ""

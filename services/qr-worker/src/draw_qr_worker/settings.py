@@ -28,7 +28,11 @@ class QrWorkerSettings(
         default=9103, ge=0, le=65535, description="port of /livez, /readyz and /metrics"
     )
     qr_worker_jobs: int = Field(
-        default=8, ge=1, le=64, description="jobs that run at the same time in this process"
+        default=8,
+        ge=1,
+        le=64,
+        description="jobs that run at the same time in this process, without those deliveries whose"
+        " node is silent",
     )
     qr_worker_lease_seconds: float = Field(
         default=30.0, gt=2, description="a job whose worker is silent this long is taken over"

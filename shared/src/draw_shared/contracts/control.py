@@ -16,6 +16,7 @@ class ControlSubject(StrEnum):
     DESIRED_STATE = "desired_state"
     JOB = "job"
     STORAGE = "storage"
+    DELIVERY = "delivery"
 
 
 class ControlV1(Command):

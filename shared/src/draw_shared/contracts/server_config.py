@@ -374,24 +374,6 @@ class LoggingConfig(Section):
     )
 
 
-class HandlerConfig(Section):
-    """What happens with a received series (the DICOM handler)."""
-
-    auto_import: StrictBool = Field(
-        default=False,
-        description="link each series that is complete into the handler's folder",
-    )
-    copy_to_folder: StrictBool = Field(
-        default=False, description="copy it instead, so that the handler may change the files"
-    )
-    folder: FilePath = Field(default="", description="the handler's folder, an absolute path")
-    trigger_processing: StrictBool = Field(
-        default=False, description="start the processing chain with a Celery message"
-    )
-    celery_task: Name = Field(default="", description="name of the Celery task")
-    celery_queue: Name = Field(default="celery", description="queue of the Celery workers")
-
-
 class ServerConfig(Section):
     """The whole document; its version is the key of its row in `server_config`."""
 
@@ -403,7 +385,6 @@ class ServerConfig(Section):
     services: ServiceConfig = ServiceConfig()
     query_retrieve: QueryRetrieveConfig = QueryRetrieveConfig()
     logging: LoggingConfig = LoggingConfig()
-    handler: HandlerConfig = HandlerConfig()
 
 
 REFERENCE: Final = ServerConfig()

@@ -43,6 +43,8 @@ CANDIDATES: Final = text(
             WHERE r.study_pk = s.id OFFSET 0)
         AND NOT EXISTS (SELECT FROM retrieve_items t JOIN jobs j ON j.id = t.job_id
             WHERE t.study_instance_uid = s.study_instance_uid AND j.finished_at IS NULL OFFSET 0)
+        AND NOT EXISTS (SELECT FROM deliveries d
+            WHERE d.study_instance_uid = s.study_instance_uid AND d.finished_at IS NULL OFFSET 0)
         AND NOT EXISTS (SELECT FROM busy WHERE word <> ''
             AND word IN (s.study_instance_uid, p.patient_id, s.accession_number))
         AND (s.last_received_at, s.id) > (:after, :after_id)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+import psycopg
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlmodel import Session
 
@@ -24,7 +25,7 @@ from draw_shared.db import roles
 from draw_shared.db.guard import require_served_schema, revision_of
 from draw_shared.db.revisions import REVISION, is_later
 from draw_shared.db.session import sqlalchemy_url
-from draw_shared.errors import Transient
+from draw_shared.errors import Permanent, Transient
 
 log = structlog.get_logger()
 
@@ -38,6 +39,8 @@ MIN_RETRY_DELAY_SECONDS: Final = 0.5
 MAX_RETRY_DELAY_SECONDS: Final = 15.0
 IN_USE: Final = frozenset({"55P03", "40P01"})
 """lock_not_available and deadlock_detected."""
+REFUSED: Final = "P0001"
+"""raise_exception: a migration says why it does not go on."""
 
 # A blocking wait would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots.
 TAKE_TURN: Final = text("SELECT pg_try_advisory_lock(:key)")
@@ -46,6 +49,10 @@ BOUND_WAITING: Final = text(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
 
 class MigrationBlocked(Transient):
     """The tables were in use all the time; the migrations done so far are complete."""
+
+
+class MigrationRefused(Permanent):
+    """A migration needs something to be changed first, as the text says."""
 
 
 def bring_up_to_date(
@@ -61,7 +68,8 @@ def bring_up_to_date(
         service_urls: URL of each service; if empty, all services connect as the owner.
 
     Raises:
-        SchemaMismatch, MigrationBlocked, RoleMissing: see `upgrade` and `roles.grant`.
+        SchemaMismatch, MigrationBlocked, MigrationRefused, RoleMissing: see `upgrade` and
+            `roles.grant`.
     """
     given = service_urls or {}
     if admin_url:
@@ -92,6 +100,7 @@ def upgrade(
     Raises:
         SchemaMismatch: the schema belongs to a later release and this one cannot serve it.
         MigrationBlocked: the tables are too busy; try again later.
+        MigrationRefused: something has to be changed first.
     """
     engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
     try:
@@ -151,9 +160,12 @@ def _migrate(connection: Connection, pauses: list[float], go: Callable[[], None]
         try:
             go()
             connection.commit()
-        except OperationalError as error:
+        except DBAPIError as error:
             connection.rollback()
-            if getattr(error.orig, "sqlstate", None) not in IN_USE:
+            told = error.orig if isinstance(error.orig, psycopg.Error) else psycopg.Error()
+            if told.sqlstate == REFUSED:
+                raise MigrationRefused(told.diag.message_primary) from error
+            if told.sqlstate not in IN_USE:
                 raise
             log.warning("migration.waiting", reason="a table is in use", pause_seconds=pause)
             time.sleep(pause)

@@ -73,9 +73,15 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "transactions": "SI",
         "jobs": "S",
         "retrieve_items": "SU",
-        "feed_positions": "SIU",
+        "feed_positions": "SIUD",
         "webhooks": "SU",
         "webhook_deliveries": "SIUD",
+        "routing_documents": "S",
+        "routing_batches": "SUD",
+        "routing_decisions": "SIUD",
+        "routing_postponed": "SIUD",
+        "deliveries": "SID",
+        "delivered_objects": "SD",
     },
     "qr-worker": EVERYBODY
     | {
@@ -93,11 +99,26 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "batch_query_lines": "SU",
         "batch_query_answers": "SIU",
         "proved_arrivals": "SIU",
+        "webhooks": "S",
+        "webhook_deliveries": "SIU",
+        "routing_documents": "S",
+        "routing_decisions": "S",
+        "deliveries": "SU",
+        "delivered_objects": "SIU",
+        "routed_priors": "SI",
+        "destination_states": "SIU",
     },
     "api": EVERYBODY
     | {
         "server_config": "SI",
         "routing_documents": "SI",
+        "routing_batches": "SIU",
+        "routing_decisions": "S",
+        "deliveries": "SU",
+        "delivered_objects": "SD",
+        "destination_states": "SIUD",
+        "standing_queries": "SIUD",
+        "standing_query_runs": "SIUD",
         "allowed_ae_titles": "SIUD",
         "service_controls": "SIU",
         "patients": "SUD",
@@ -146,6 +167,7 @@ FUNCTIONS: Final[Mapping[str, Sequence[str]]] = {
         "drop_transaction_months(date)",
         "recount_store_statistics(date)",
         "link_transactions(bigint[], timestamptz[], bigint[], text[], bigint, text)",
+        "hand_over_by_rules()",
     )
 }
 """Functions that a service may call and that run with the owner's rights."""

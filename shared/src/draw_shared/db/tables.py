@@ -962,6 +962,267 @@ class BatchQueryAnswerRow(SQLModel, table=True):
     answered_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
+class RoutingBatchRow(SQLModel, table=True):
+    """Rules applied to series that are in the archive already, some at a time.
+
+    `position` is the last series that was looked at, `until` the last one that there was.
+    """
+
+    __tablename__ = "routing_batches"
+    __table_args__ = (
+        CheckConstraint("state IN ('running', 'complete', 'cancelled', 'failed')", name="state"),
+    )
+
+    id: UUID = Field(default_factory=uuid4, sa_column=Column(Uuid, primary_key=True))
+    routing_version: int = Field(sa_column=Column(Integer, nullable=False))
+    rules: list[str] = Field(default_factory=list, sa_column=_texts())
+    """Names of the rules; empty: all that are active."""
+    criteria: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    state: str = Field(default="running", sa_column=_exact())
+    position: int = Field(default=0, sa_column=_whole(BigInteger))
+    until: int = Field(default=0, sa_column=_whole(BigInteger))
+    series_count: int = Field(default=0, sa_column=_whole())
+    delivery_count: int = Field(default=0, sa_column=_whole())
+    error: str = Field(default="", sa_column=_plain())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_by: str = Field(default="", sa_column=_plain())
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class RoutingDecisionRow(SQLModel, table=True):
+    """What the rules said about one series, study or object; nothing said, no row.
+
+    `sequence` is the change of the feed that had them looked at, the generation of a series; null:
+    it was a batch.
+    """
+
+    __tablename__ = "routing_decisions"
+    __table_args__ = (
+        CheckConstraint(
+            "trigger IN ('series_complete', 'study_complete', 'instance')", name="trigger"
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    sequence: int | None = Field(
+        default=None, sa_column=Column(BigInteger, nullable=True, unique=True)
+    )
+    batch_id: UUID | None = Field(
+        default=None, sa_column=_parent("routing_batches.id", nullable=True)
+    )
+    routing_version: int = Field(sa_column=Column(Integer, nullable=False))
+    trigger: str = Field(sa_column=_exact())
+    study_instance_uid: str = Field(default="", sa_column=_exact(index=True))
+    series_instance_uid: str = Field(default="", sa_column=_exact())
+    sop_instance_uid: str = Field(default="", sa_column=_exact())
+    applied: list[str] = Field(default_factory=list, sa_column=_texts())
+    undecided: list[str] = Field(default_factory=list, sa_column=_texts())
+    destinations: list[str] = Field(default_factory=list, sa_column=_texts())
+    decided_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
+
+
+class PostponedDecisionRow(SQLModel, table=True):
+    """A decision with rules that depend on a file that could not be read: it is looked at again."""
+
+    __tablename__ = "routing_postponed"
+
+    decision_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("routing_decisions.id", ondelete="CASCADE"), primary_key=True
+        )
+    )
+    look_again_at: datetime = Field(
+        sa_column=Column(DateTime(timezone=True), nullable=False, index=True)
+    )
+
+
+class DeliveryRow(SQLModel, table=True):
+    """What one decision sends to one destination, until it has arrived or is given up.
+
+    `target` is the destination that it is sent to now: the same, or a member of a group.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('pending', 'running', 'waiting', 'delivered', 'partial', 'failed',"
+            " 'superseded')",
+            name="state",
+        ),
+        UniqueConstraint("decision_id", "destination"),
+        Index(
+            "ix_deliveries_unfinished",
+            "destination",
+            "created_at",
+            "id",
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        Index(
+            "ix_deliveries_finished",
+            "finished_at",
+            "destination",
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
+        Index("ix_deliveries_state", "state", "id"),
+        Index("ix_deliveries_destination_state", "destination", "state", "id"),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    decision_id: int = Field(sa_column=_parent("routing_decisions.id", index=False))
+    destination: str = Field(sa_column=_exact())
+    study_instance_uid: str = Field(default="", sa_column=_exact(index=True))
+    series_instance_uid: str = Field(default="", sa_column=_exact(index=True))
+    sop_instance_uid: str = Field(default="", sa_column=_exact())
+    payload: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    """What a webhook is told beside the identifiers: the values of its fields."""
+    state: str = Field(
+        default="pending",
+        sa_column=Column(Text(collation="C"), nullable=False, server_default="pending"),
+    )
+    target: str = Field(default="", sa_column=_exact())
+    target_since: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    job_id: UUID | None = Field(
+        default=None, sa_column=_parent("jobs.id", ondelete="SET NULL", nullable=True)
+    )
+    attempts: int = Field(default=0, sa_column=_whole())
+    failures: int = Field(default=0, sa_column=_whole())
+    """In a row, of the target."""
+    instance_count: int = Field(default=0, sa_column=_whole())
+    delivered_count: int = Field(default=0, sa_column=_whole())
+    error: str = Field(default="", sa_column=_plain())
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment(index=True))
+    started_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    next_attempt_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    give_up_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class DeliveredObjectRow(SQLModel, table=True):
+    """One object, in one content, that an endpoint has answered for, or a folder was given."""
+
+    __tablename__ = "delivered_objects"
+
+    endpoint: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    sop_instance_uid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    content_sha256: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    delivery_id: int = Field(sa_column=_parent("deliveries.id"))
+    status: int = Field(default=0, sa_column=_whole())
+    answered_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    """The last time; of the contents of an object the latest is what the endpoint has."""
+    origin: str | None = Field(default=None, sa_column=Column(Text))
+    """Who sent it here, as `AE@address`, if that is who has sent the first content; else null."""
+    hops: int = Field(default=0, sa_column=_whole())
+    """How often it went there although somebody else had sent it here."""
+
+
+class RoutedPriorRow(SQLModel, table=True):
+    """One study of which nothing was here before a delivery had it retrieved.
+
+    It does not ask for earlier studies itself.
+    """
+
+    __tablename__ = "routed_priors"
+
+    study_instance_uid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    delivery_id: int = Field(
+        sa_column=Column(
+            BigInteger,
+            ForeignKey("deliveries.id", ondelete="CASCADE"),
+            primary_key=True,
+            autoincrement=False,
+            index=True,
+        )
+    )
+
+
+class DestinationStateRow(SQLModel, table=True):
+    """How a destination does, by its name; no row: it is active and nothing was sent yet."""
+
+    __tablename__ = "destination_states"
+    __table_args__ = (CheckConstraint("mode IN ('active', 'paused', 'draining')", name="mode"),)
+
+    name: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    mode: str = Field(
+        default="active",
+        sa_column=Column(Text(collation="C"), nullable=False, server_default="active"),
+    )
+    mode_since: datetime = Field(default_factory=_now, sa_column=_moment())
+    mode_by: str = Field(default="", sa_column=_plain())
+    failures: int = Field(default=0, sa_column=_whole())
+    """In a row, of all deliveries."""
+    failing_since: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    last_attempt_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    last_success_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    last_error_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    last_error: str = Field(default="", sa_column=_plain())
+    in_force: str = Field(default="", sa_column=_exact())
+    """Of a group: the member that gets what comes; one that is down and only tried does not."""
+
+
+class StandingQueryRow(SQLModel, table=True):
+    """A query that is asked by a schedule, in a time zone."""
+
+    __tablename__ = "standing_queries"
+    __table_args__ = (
+        Index("ix_standing_queries_due", "next_run_at", postgresql_where=text("active")),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    name: str = Field(sa_column=_exact(unique=True))
+    active: bool = _flag(default=True)
+    query: dict[str, Any] = Field(default_factory=dict, sa_column=_document())
+    schedule: str = Field(default="", sa_column=_exact())
+    zone: str = Field(default="", sa_column=_exact())
+    retrieve: bool = _flag()
+    """Whether what is not here is retrieved."""
+    most: int = Field(default=100, sa_column=Column(Integer, nullable=False, server_default="100"))
+    """Studies that one run retrieves."""
+    next_run_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+    created_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    created_by: str = Field(default="", sa_column=_plain())
+    updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
+
+
+class StandingQueryRunRow(SQLModel, table=True):
+    """One run of a standing query."""
+
+    __tablename__ = "standing_query_runs"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('asking', 'retrieving', 'complete', 'partial', 'failed', 'skipped')",
+            name="state",
+        ),
+        UniqueConstraint("standing_query_id", "scheduled_for"),
+        Index(
+            "ix_standing_query_runs_unfinished",
+            "id",
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    standing_query_id: int = Field(sa_column=_parent("standing_queries.id", index=False))
+    scheduled_for: datetime = Field(default_factory=_now, sa_column=_moment())
+    run_by: str = Field(default="", sa_column=_plain())
+    """Who ran it; empty: the schedule."""
+    state: str = Field(default="asking", sa_column=_exact())
+    query_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    retrieve_ids: list[UUID] = Field(
+        default_factory=list,
+        sa_column=Column(ARRAY(Uuid), nullable=False, server_default="{}"),
+    )
+    """One for each node that has something that is not here."""
+    found: int = Field(default=0, sa_column=_whole())
+    already_here: int = Field(default=0, sa_column=_whole())
+    requested: int = Field(default=0, sa_column=_whole())
+    on_the_way: int = Field(default=0, sa_column=_whole())
+    """Studies that somebody else had requested."""
+    left_out: int = Field(default=0, sa_column=_whole())
+    error: str = Field(default="", sa_column=_plain())
+    started_at: datetime = Field(default_factory=_now, sa_column=_moment())
+    finished_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
 class FeedPositionRow(SQLModel, table=True):
     """One consumer's position in the change feed."""
 

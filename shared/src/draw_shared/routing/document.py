@@ -6,15 +6,14 @@ checked against the VR of its subject when the document is read, not when a seri
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     JsonValue,
@@ -28,8 +27,14 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from draw_shared.contracts.texts import LINE, TextForm
-from draw_shared.routing.expressions import compile_expression
+from draw_shared.contracts.texts import TextForm
+from draw_shared.routing.destinations import (
+    MAX_DESTINATION_DEFINITIONS,
+    Destination,
+    disagreements_of,
+)
+from draw_shared.routing.expressions import check_expression
+from draw_shared.routing.parts import AT_ITS_ENDS, Name, Problem, RoutingPart
 from draw_shared.routing.subjects import (
     BESIDE,
     MAX_SUBJECT_LENGTH,
@@ -38,6 +43,7 @@ from draw_shared.routing.subjects import (
     ValueKind,
     subject_of,
 )
+from draw_shared.routing.value_forms import misfit_of, misfit_of_number
 from draw_shared.routing.values import PARSERS
 from draw_shared.wording import message
 
@@ -48,7 +54,6 @@ MAX_CONDITIONS_TOGETHER: Final = 100
 MAX_DEPTH: Final = 8
 MAX_EXPRESSIONS: Final = 200
 MAX_DESTINATIONS: Final = 20
-MAX_NAME_LENGTH: Final = 100
 MAX_VALUE_LENGTH: Final = 1024
 MAX_CHOICES: Final = 200
 MAX_NUMBER: Final = 1e300
@@ -88,6 +93,8 @@ ORDER: Final = frozenset(
 NEGATIVE: Final = frozenset((Operator.NOT_EQUALS, Operator.DOES_NOT_CONTAIN))
 """Operators that hold for a subject without values, and mean all values unless told."""
 EQUALITY: Final = frozenset((Operator.EQUALS, Operator.NOT_EQUALS, Operator.IS_ONE_OF))
+UNBOUND: Final = frozenset((Operator.MATCHES, Operator.IS_EMPTY))
+"""Operators whose value is no text of an element."""
 OF_TEXT: Final = frozenset(
     (
         *EQUALITY,
@@ -110,6 +117,11 @@ OPERATORS: Final[Mapping[ValueKind, frozenset[Operator]]] = {
     ValueKind.PRESENCE: frozenset((Operator.IS_EMPTY,)),
 }
 """The operators that each kind of subject has."""
+MISFITS: Final[Mapping[ValueKind, Callable[..., str | None]]] = {
+    ValueKind.TEXT: misfit_of,
+    ValueKind.NUMBER: misfit_of_number,
+}
+"""What says of a value that no element can have it, by the kind of the subject."""
 REASONS: Final = ("association_ended", "quiet", "proved")
 FORMS: Final[Mapping[ValueKind, str]] = {
     ValueKind.DATE: message("must be a date such as 20261130"),
@@ -122,14 +134,7 @@ TIME_OF_DAY: Final = TextForm(
     r"^([01][0-9]|2[0-3]):[0-5][0-9]$", message("must be a time of day such as 18:30")
 )
 ClockTime = Annotated[str, TIME_OF_DAY]
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH), LINE]
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-
-
-class RoutingPart(BaseModel):
-    """A part of the document; unknown fields are an error, so that a typing mistake is seen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 _SCALARS: Final = ({"type": "string"}, {"type": "number"})
@@ -201,14 +206,6 @@ class Comparison(RoutingPart):
         if "subject" not in info.data or "operator" not in info.data:
             return value
         return _checked(value, subject_of(info.data["subject"]), info.data["operator"])
-
-    @field_validator("case_sensitive")
-    @classmethod
-    def _case(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - a validator
-        told = info.data.get("operator"), info.data.get("value")
-        if told[0] is Operator.MATCHES and isinstance(told[1], str):
-            compile_expression(told[1], case_sensitive=value)
-        return value
 
     @property
     def about(self) -> ConditionSubject:
@@ -352,9 +349,18 @@ EXAMPLE: Final = {
 }
 
 
-class RoutingDocument(RoutingPart):
-    """Rules in the order in which they are looked at."""
+EXAMPLE_DESTINATION: Final = {"kind": "node", "name": "contouring", "remote_node": "CONTOURING"}
 
+
+class RoutingDocument(RoutingPart):
+    """Destinations, and rules in the order in which they are looked at."""
+
+    destinations: tuple[Destination, ...] = Field(
+        default=(),
+        max_length=MAX_DESTINATION_DEFINITIONS,
+        description="unique names",
+        examples=[[EXAMPLE_DESTINATION]],
+    )
     rules: tuple[RoutingRule, ...] = Field(
         default=(), max_length=MAX_RULES, description="unique names", examples=[[EXAMPLE]]
     )
@@ -368,7 +374,7 @@ class RoutingDocument(RoutingPart):
 
     @classmethod
     def read(cls, given: object) -> Self:
-        """Return the document in JSON that was stored or typed.
+        """Return the document in JSON that was typed; what is stored was checked before.
 
         Raises:
             ValidationError: it is none; each error says where and in which words.
@@ -383,7 +389,10 @@ class RoutingDocument(RoutingPart):
         Raises:
             ValidationError: rules do not go together; each error says where and in which words.
         """
-        problems = list(_disagreements(self.rules))
+        problems = [
+            *disagreements_of(self.destinations),
+            *_disagreements(self.rules, {one.name for one in self.destinations}),
+        ]
         if problems:
             raise ValidationError.from_exception_data(
                 type(self).__name__,
@@ -436,7 +445,7 @@ def _one(value: JsonValue, subject: ConditionSubject, operator: Operator) -> Jso
         return _checked_number(value, subject)
     text = _checked_text(value)
     if operator is Operator.MATCHES:
-        compile_expression(text, case_sensitive=True)
+        check_expression(text)
     elif subject.kind in FORMS and PARSERS[subject.kind](text) is None:
         raise ValueError(FORMS[subject.kind])
     elif subject.name == REASON and operator in EQUALITY and text not in REASONS:
@@ -492,10 +501,9 @@ def _check_size(given: object) -> None:
         )
 
 
-_Problem = tuple[tuple[int | str, ...], str]
-
-
-def _disagreements(rules: Sequence[RoutingRule]) -> Iterator[_Problem]:
+def _disagreements(
+    rules: Sequence[RoutingRule], destinations: AbstractSet[str]
+) -> Iterator[Problem]:
     """Yield what is wrong with rules together, each with its place in the document."""
     names: set[str] = set()
     conditions = expressions = 0
@@ -504,8 +512,10 @@ def _disagreements(rules: Sequence[RoutingRule]) -> Iterator[_Problem]:
         if rule.name.casefold() in names:
             yield (*place, "name"), message("is the name of an earlier rule")
         names.add(rule.name.casefold())
-        if not rule.destinations and not rule.stop:
-            yield (*place, "destinations"), message("needs a destination, unless the rule stops")
+        if rule.name != rule.name.strip():
+            yield (*place, "name"), AT_ITS_ENDS
+        yield from _wrong_destinations(rule, place, destinations)
+        yield from _misfits(rule.when, (*place, "when"))
         if any(depth > MAX_DEPTH for _, depth in conditions_of(rule.when)):
             yield (
                 (*place, "when"),
@@ -523,3 +533,37 @@ def _disagreements(rules: Sequence[RoutingRule]) -> Iterator[_Problem]:
             ("rules",),
             message("must have at most %(count)s regular expressions", count=MAX_EXPRESSIONS),
         )
+
+
+def _misfits(condition: "Condition | None", place: tuple[int | str, ...]) -> Iterator[Problem]:
+    """Yield values that no element of their VR can have, each with its place."""
+    if isinstance(condition, AllOf | AnyOf):
+        word = "all" if isinstance(condition, AllOf) else "any"
+        for number, inner in enumerate(condition.conditions):
+            yield from _misfits(inner, (*place, word, number))
+    elif isinstance(condition, Not):
+        yield from _misfits(condition.condition, (*place, "not"))
+    elif (
+        isinstance(condition, Comparison)
+        and condition.about.kind in MISFITS
+        and condition.operator not in UNBOUND
+    ):
+        misfit = MISFITS[condition.about.kind]
+        several = isinstance(condition.value, list)
+        for number, value in enumerate(condition.value if several else [condition.value]):
+            words = misfit(value, condition.about, whole=condition.operator in EQUALITY)
+            if words is not None:
+                yield (*place, "value", *([number] if several else [])), words
+
+
+def _wrong_destinations(
+    rule: RoutingRule, place: tuple[int | str, ...], known: AbstractSet[str]
+) -> Iterator[Problem]:
+    if not rule.destinations and not rule.stop:
+        yield (*place, "destinations"), message("needs a destination, unless the rule stops")
+    for position, name in enumerate(rule.destinations):
+        if name not in known:
+            yield (
+                (*place, "destinations", position),
+                message("is no destination of this document"),
+            )

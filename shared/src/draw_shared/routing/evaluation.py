@@ -3,6 +3,8 @@
 A condition holds, does not hold, or is undecided: when the header of an object could not be read,
 its elements may have values that nobody knows. What is undecided is neither sent nor passed over:
 the decision names the rules, and the subject `unreadable` lets a rule say what is to happen.
+While a file cannot be read now, that subject is undecided too, and rules wait behind an undecided
+one that stops: later it may keep things from them.
 """
 
 import operator
@@ -34,7 +36,7 @@ from draw_shared.routing.subjects import ConditionSubject, ValueKind
 from draw_shared.routing.values import PARSERS, Comparable
 
 Held = bool | None
-"""Whether a condition holds; None: undecided, because a header could not be read."""
+"""Whether a condition holds; None: undecided, because a header could not be read or not yet."""
 Memory = list[bool | str | None]
 """What was found out about each different condition within one evaluation."""
 Check = Callable[[RoutingFacts, Memory], Held]
@@ -63,7 +65,7 @@ class RuleOutcome(StrEnum):
     INACTIVE = "inactive"
     OTHER_TRIGGER = "other_trigger"
     NOT_REACHED = "not_reached"
-    """An earlier rule has stopped."""
+    """An earlier rule has stopped, or may do so once a file can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ class Evaluator:
             outcomes.append(outcome)
             if outcome is RuleOutcome.APPLIES:
                 destinations.update(dict.fromkeys(rule.destinations))
+                stopped = rule.stop
+            elif outcome is RuleOutcome.UNDECIDED and facts.awaited:
                 stopped = rule.stop
         return Decision(tuple(destinations), tuple(outcomes))
 
@@ -271,7 +275,7 @@ def _remembering(place: int, check: Callable[[RoutingFacts], Held]) -> Check:
 def _comparing(comparison: Comparison) -> Callable[[RoutingFacts], Held]:
     about = comparison.about
     if about.kind is ValueKind.FLAG:
-        return lambda facts: facts.unreadable is comparison.value
+        return _flag(wanted=bool(comparison.value))
     if comparison.operator is Operator.IS_EMPTY:
         return _emptiness(about.name, can_hide=about.can_hide, wanted=bool(comparison.value))
     test = _test(comparison)
@@ -283,9 +287,18 @@ def _comparing(comparison: Comparison) -> Callable[[RoutingFacts], Held]:
         for value in values:
             if test(value) is not wants_all:
                 return not wants_all
-        if can_hide and facts.unreadable:
+        if can_hide and facts.hide:
             return None
         return wants_all if values else absent
+
+    return check
+
+
+def _flag(*, wanted: bool) -> Callable[[RoutingFacts], Held]:
+    def check(facts: RoutingFacts) -> Held:
+        if facts.awaited and not facts.unreadable:
+            return None
+        return facts.unreadable is wanted
 
     return check
 
@@ -294,7 +307,7 @@ def _emptiness(name: str, *, can_hide: bool, wanted: bool) -> Callable[[RoutingF
     def check(facts: RoutingFacts) -> Held:
         if facts.values.get(name):
             return not wanted
-        return None if can_hide and facts.unreadable else wanted
+        return None if can_hide and facts.hide else wanted
 
     return check
 
@@ -365,7 +378,8 @@ def _seen(comparison: Comparison, facts: RoutingFacts) -> tuple[str, ...]:
     """Return the values of a comparison's subject as they are shown."""
     about = comparison.about
     if about.kind is ValueKind.FLAG:
-        return (str(facts.unreadable).lower(),)
+        unknown = facts.awaited and not facts.unreadable
+        return () if unknown else (str(facts.unreadable).lower(),)
     return tuple(
         value if len(value) <= MAX_SEEN_LENGTH else f"{value[: MAX_SEEN_LENGTH - 1]}…"
         for value in facts.values.get(about.name, ())[:MAX_SEEN_VALUES]

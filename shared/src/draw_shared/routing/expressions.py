@@ -1,6 +1,7 @@
 """Regular expressions of operators, matched in linear time and bounded memory (decision 48)."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import re2
@@ -8,8 +9,35 @@ import re2
 from draw_shared.wording import message
 
 MAX_EXPRESSION_LENGTH: Final = 500
+MAX_REMEMBERED: Final = 2048
+"""Expressions, without what they are compiled to."""
 MAX_EXPRESSION_BYTES: Final = 256 * 1024
 """Memory of one expression; one that needs more is refused."""
+
+
+def check_expression(expression: str) -> None:
+    """Return if an expression can be used, whether capital and small letters differ or not.
+
+    A document is read for every page, and compiling an expression takes up to 10 ms: what was found
+    out is remembered.
+
+    Raises:
+        ValueError: it cannot; the text says why in words.
+    """
+    words = _fault_of(expression)
+    if words:
+        raise ValueError(words)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _fault_of(expression: str) -> str:
+    try:
+        # What is read without regard to them needs more memory.
+        for case_sensitive in (False, True):
+            compile_expression(expression, case_sensitive=case_sensitive)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def compile_expression(expression: str, *, case_sensitive: bool) -> Callable[[str], bool]:

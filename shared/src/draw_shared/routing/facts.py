@@ -1,11 +1,12 @@
 """What is known about a series, study or object when the rules are looked at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from draw_shared.routing import subjects
 from draw_shared.routing.document import Trigger
+from draw_shared.routing.subjects import ConditionSubject
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,13 @@ class RoutingFacts:
     """When it was complete or came."""
     unreadable: bool = False
     """Whether the header of one of the objects could not be read: elements may have more values."""
+    awaited: bool = False
+    """Whether a file cannot be read now: what it says, and if it is readable, is known later."""
+
+    @property
+    def hide(self) -> bool:
+        """Whether elements may have values that nobody knows."""
+        return self.unreadable or self.awaited
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +70,29 @@ class HeaderValues:
     receiving_ae: str = ""
     sending_ae: str = ""
     sending_address: str = ""
+    awaited: bool = False
+    """Whether the file cannot be read now, but perhaps later."""
+
+
+Reader = Callable[[str, Sequence[ConditionSubject]], HeaderValues]
+"""Reads subjects from a file, by its path below the storage root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why the rules are looked at: what the change feed says of a completion or a reception."""
+
+    at: datetime
+    reason: str = ""
+    new_instances: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFacts:
+    """The facts about what the archive has, and what they are about."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    """Of a series or object."""
+    instances: int
+    facts: RoutingFacts

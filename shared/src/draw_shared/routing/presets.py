@@ -29,22 +29,10 @@ PRESETS: Final = (
             when={
                 "all": [
                     {"subject": "Modality", "operator": "equals", "value": "CT"},
-                    {
-                        "not": {
-                            "any": [
-                                {
-                                    "subject": "SeriesDescription",
-                                    "operator": "matches",
-                                    "value": LOCALIZERS,
-                                },
-                                {
-                                    "subject": "ImageType",
-                                    "operator": "matches",
-                                    "value": LOCALIZERS,
-                                },
-                            ]
-                        }
-                    },
+                    *(
+                        {"not": {"subject": one, "operator": "matches", "value": LOCALIZERS}}
+                        for one in ("SeriesDescription", "ImageType")
+                    ),
                 ]
             },
             destinations=["contouring"],

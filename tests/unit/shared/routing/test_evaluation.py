@@ -12,6 +12,7 @@ from draw_shared.routing.evaluation import Evaluator, RuleOutcome
 from draw_shared.routing.facts import ArrivalFacts, RoutingFacts
 from draw_shared.routing.presets import PRESETS
 from draw_shared.routing.subjects import split_values, subject_of
+from support.routing_documents import with_destinations
 
 NOW = datetime(2026, 11, 30, 22, 30, tzinfo=UTC)  # a Monday, in Vienna half an hour before midnight
 
@@ -33,7 +34,7 @@ def rule(when, name="a", **fields):
 
 
 def held(when, known):
-    evaluator = Evaluator(RoutingDocument.read({"rules": [rule(when)]}))
+    evaluator = Evaluator(RoutingDocument.read(with_destinations({"rules": [rule(when)]})))
     (outcome,) = evaluator.evaluate(known).outcomes
     seen = evaluator.explain(known).rules[0].condition
     answer = {RuleOutcome.APPLIES: True, RuleOutcome.DOES_NOT_APPLY: False}.get(outcome)
@@ -163,7 +164,7 @@ def test_a_header_that_cannot_be_read_leaves_conditions_undecided():
 
 def test_rules_are_looked_at_in_order_until_one_stops():
     is_ct = {"subject": "Modality", "operator": "equals", "value": "CT"}
-    document = RoutingDocument.read(
+    document = RoutingDocument.model_validate(
         {
             "rules": [
                 rule(is_ct, "off", active=False),
@@ -195,7 +196,11 @@ def test_an_explanation_has_the_values_that_conditions_saw():
         ]
     }
     known = facts(Modality="CT", ImageType="ORIGINAL\\LOCALIZER")
-    seen = Evaluator(RoutingDocument.read({"rules": [rule(when)]})).explain(known).rules[0]
+    seen = (
+        Evaluator(RoutingDocument.read(with_destinations({"rules": [rule(when)]})))
+        .explain(known)
+        .rules[0]
+    )
     modality, negated = seen.condition.within
     assert (modality.seen, modality.held) == (("CT",), True)
     assert (negated.within[0].seen, negated.within[0].held) == (("ORIGINAL", "LOCALIZER"), True)

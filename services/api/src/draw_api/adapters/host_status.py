@@ -5,8 +5,8 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from draw_api.ports.config import StorageVolume
 from draw_api.ports.status import HostStatus
+from draw_api.ports.storage_volume import StorageVolume
 from draw_shared.messaging.announcement_backlog import unindexed
 from draw_shared.storage.folders import overlap
 from draw_shared.storage.space import DiskRoom, disk_room

@@ -28,7 +28,7 @@ FACTS: Final = f"""
         'open_until', CASE WHEN (n.circuit->>'open_until')::timestamptz > now()
             THEN greatest((n.circuit->>'open_until')::timestamptz, j.not_before) END,
         'tries', CASE WHEN j.state = 'waiting' THEN (SELECT count(*) FROM job_attempts a
-            WHERE a.job_id = j.id AND a.outcome = 'retry') ELSE 0 END,
+            WHERE a.job_id = j.id AND a.outcome IN ('retry', 'refused')) ELSE 0 END,
         'worker', EXISTS (SELECT FROM service_replicas w WHERE w.service = 'qr-worker'
             AND w.state <> '{ENDED}'
             AND w.heartbeat_at > now() - interval '{REPLICA_TIMEOUT_SECONDS} seconds'),

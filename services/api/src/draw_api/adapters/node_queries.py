@@ -55,7 +55,7 @@ REPLACE: Final = text(
 NAME_TAKEN: Final = text(
     "SELECT EXISTS (SELECT FROM remote_nodes WHERE name = :name AND id <> :id)"
 )
-HOLD: Final = text("SELECT id FROM remote_nodes WHERE id = :id FOR UPDATE")
+HOLD: Final = text("SELECT name FROM remote_nodes WHERE id = :id FOR UPDATE")
 PAUSE: Final = text(
     "UPDATE remote_nodes SET paused = :paused, updated_at = now() WHERE id = :id RETURNING name"
 )
@@ -70,7 +70,7 @@ FORGET_FIND_LIMIT: Final = text(
     "UPDATE remote_nodes SET capabilities = capabilities - 'find_limit' WHERE id = :id"
     " RETURNING name"
 )
-REMOVE: Final = text("DELETE FROM remote_nodes WHERE id = :id RETURNING name")
+REMOVE: Final = text("DELETE FROM remote_nodes WHERE id = :id")
 UNFINISHED_JOBS: Final = text(
     "SELECT count(*) FROM jobs WHERE node_id = :id AND finished_at IS NULL"
 )
@@ -110,10 +110,13 @@ class PostgresNodeRepository(NodeRepository):
         return added
 
     @override
-    def replace(self, node_id: int, node: NodeSettings) -> bool | None:
+    def hold(self, node_id: int) -> str | None:
+        name: str | None = self._connection.execute(HOLD, {"id": node_id}).scalar()
+        return name
+
+    @override
+    def replace(self, node_id: int, node: NodeSettings) -> bool:
         self._lock_names()
-        if self._connection.execute(HOLD, {"id": node_id}).first() is None:
-            return None
         if self._connection.execute(NAME_TAKEN, {"name": node.name, "id": node_id}).scalar():
             return False
         self._connection.execute(REPLACE, _values(node) | {"id": node_id})
@@ -137,13 +140,11 @@ class PostgresNodeRepository(NodeRepository):
         return name
 
     @override
-    def remove(self, node_id: int) -> str | None:
-        name: str | None = self._connection.execute(REMOVE, {"id": node_id}).scalar()
-        return name
+    def remove(self, node_id: int) -> None:
+        self._connection.execute(REMOVE, {"id": node_id})
 
     @override
     def unfinished_jobs(self, node_id: int) -> int:
-        self._connection.execute(HOLD, {"id": node_id})
         return int(self._connection.execute(UNFINISHED_JOBS, {"id": node_id}).scalar_one())
 
     def _lock_names(self) -> None:

@@ -176,7 +176,9 @@ class ConfinedObjectReader(ObjectReader):
     def values(self, path: str, subjects: Sequence[ConditionSubject]) -> HeaderValues:
         try:
             answer, _ = self._ask("values", path, subjects=[subject.name for subject in subjects])
-        except (NotFound, Conflict):
+        except NotFound:
+            return HeaderValues(awaited=True)
+        except Conflict:
             return HeaderValues()
         found = answer["values"]
         values = {name: tuple(texts) for name, texts in found.pop("values").items()}

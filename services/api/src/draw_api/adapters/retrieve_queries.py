@@ -31,12 +31,12 @@ from draw_api.models.retrieves import (
     item_of,
 )
 from draw_api.ports.retrieves import NewRetrieveRow, RetrieveRepository
-
-ASKING_LOCK: Final = 0x44524152
-"""Key of the advisory lock that serializes requests for retrieves.
-
-Of two equal requests at the same time, the second one then finds the first.
-"""
+from draw_shared.db.retrieve_requests import (
+    RequestedBatch,
+    RequestedJob,
+    add_retrieves,
+    on_the_way,
+)
 
 OURS: Final = "(j.kind = 'retrieve' OR j.kind = 'batch' AND j.parameters->>'of' = 'retrieve')"
 COLUMNS: Final = f"""
@@ -88,15 +88,6 @@ LIVE: Final = text(
         j.created_at DESC, j.id DESC LIMIT :limit
     """
 )
-ON_THE_WAY: Final = text(
-    """
-    SELECT DISTINCT ON (subject) subject, id FROM jobs
-    WHERE finished_at IS NULL AND subject <> '' AND subject = ANY(:subjects)
-        AND NOT cancel_requested
-    ORDER BY subject, state = 'scheduled', not_before NULLS FIRST, priority, created_at
-    """
-)
-"""If several jobs have the same subject, the one that begins first."""
 PULL_FORWARD: Final = text(
     """
     WITH held AS (
@@ -121,25 +112,6 @@ PULL_FORWARD: Final = text(
                 (parameters -> 'windows') || CAST(:windows AS jsonb)) END
     FROM held WHERE jobs.id = held.id AND (earlier OR wider OR priority > :priority)
     RETURNING jobs.id
-    """
-)
-ADD: Final = text(
-    """
-    INSERT INTO jobs (id, kind, subject, state, node_id, parent_id, priority, not_before,
-        parameters, created_by, created_at)
-    SELECT given.id, 'retrieve', given.subject, :state, :node_id, :parent_id, :priority,
-        :not_before, CAST(given.parameters AS jsonb), :created_by,
-        clock_timestamp() + given.position * interval '1 microsecond'
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:subjects AS text[]), CAST(:parameters AS text[]))
-        WITH ORDINALITY AS given (id, subject, parameters, position)
-    """
-)
-ADD_BATCH: Final = text(
-    """
-    INSERT INTO jobs (id, kind, state, node_id, priority, not_before, parameters, created_by,
-        started_at)
-    VALUES (:id, 'batch', 'running', :node_id, :priority, :not_before,
-        CAST(:parameters AS jsonb), :created_by, now())
     """
 )
 TAKE_OVER: Final = text(
@@ -187,9 +159,7 @@ class PostgresRetrieveRepository(RetrieveRepository):
 
     @override
     def on_the_way(self, subjects: Collection[str]) -> Mapping[str, UUID]:
-        self._connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ASKING_LOCK})
-        rows = self._connection.execute(ON_THE_WAY, {"subjects": list(subjects)})
-        return {row.subject: row.id for row in rows}
+        return on_the_way(self._connection, subjects)
 
     @override
     def pull_forward(
@@ -213,25 +183,19 @@ class PostgresRetrieveRepository(RetrieveRepository):
         batch: Mapping[str, Any] | None,
     ) -> tuple[UUID, Sequence[UUID]]:
         ids = [uuid4() for _ in rows]
-        common = {
-            "node_id": options.node_id,
-            "priority": options.priority,
-            "not_before": options.not_before,
-            "created_by": created_by,
-        }
-        parent_id = None
-        if batch is not None:
-            parent_id = uuid4()
-            described = {"id": parent_id, "parameters": json.dumps(dict(batch))}
-            self._connection.execute(ADD_BATCH, common | described)
-        given = {
-            "ids": ids,
-            "subjects": [row.subject for row in rows],
-            "parameters": [json.dumps(_to_row(row)) for row in rows],
-            "parent_id": parent_id,
-            "state": "queued" if options.not_before is None else "scheduled",
-        }
-        self._connection.execute(ADD, common | given)
+        made = None if batch is None else RequestedBatch(uuid4(), batch)
+        add_retrieves(
+            self._connection,
+            [
+                RequestedJob(job_id, row.subject, _to_row(row))
+                for job_id, row in zip(ids, rows, strict=True)
+            ],
+            made,
+            node_id=options.node_id,
+            priority=options.priority,
+            created_by=created_by,
+            not_before=options.not_before,
+        )
         retried = [(job_id, row.retry_of) for job_id, row in zip(ids, rows, strict=True)]
         pairs = [(new, old) for new, old in retried if old is not None]
         if pairs:
@@ -239,7 +203,7 @@ class PostgresRetrieveRepository(RetrieveRepository):
                 TAKE_OVER,
                 {"ids": [new for new, _ in pairs], "retried": [old for _, old in pairs]},
             )
-        return parent_id or ids[0], ids
+        return made.id if made else ids[0], ids
 
     @override
     def retrieves(

@@ -94,9 +94,11 @@ NAMED: Final = text(
 """What names these studies to a person."""
 HELD: Final = text("SELECT held FROM studies WHERE study_instance_uid = :uid FOR UPDATE")
 HOLD: Final = text("UPDATE studies SET held = :held WHERE study_instance_uid = :uid")
+# A delivery that waits for its next try finds nothing any more, and is superseded.
 BUSY: Final = text(
     """
     SELECT EXISTS (SELECT FROM jobs WHERE finished_at IS NULL
+            AND NOT (kind = 'deliver' AND state = 'waiting')
             AND parameters ->> 'study_instance_uid' = :uid)
         OR EXISTS (SELECT FROM retrieve_items t JOIN jobs j ON j.id = t.job_id
             WHERE j.finished_at IS NULL AND t.study_instance_uid = :uid)

@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from draw_api.adapters.suite_observation import SuiteState
+from draw_api.adapters.suite_observation import ObservedDestination, SuiteState
 from draw_shared.storage.space import DiskRoom
 
 
@@ -55,6 +55,11 @@ def _collect_state(state: SuiteState) -> Iterator[Metric]:
     yield _single(
         "received_bytes_per_day", "Mean of the last seven days", state.received_bytes_per_day
     )
+    yield _single(
+        "standing_queries_failing",
+        "Active standing queries of whose last two runs none found anything out",
+        state.standing_queries_failing,
+    )
     replicas = _gauge(
         "replicas", "Processes by their heartbeat; gone ones for ten minutes", "service", "state"
     )
@@ -73,6 +78,60 @@ def _collect_state(state: SuiteState) -> Iterator[Metric]:
         "Whether jobs wait because a remote node failed again and again",
         "node",
         state.circuits,
+    )
+    yield from _collect_destinations(state.destinations)
+
+
+def _collect_destinations(found: Mapping[str, ObservedDestination]) -> Iterator[Metric]:
+    deliveries = _gauge("deliveries", "Deliveries that are not over", "destination", "state")
+    held = _gauge(
+        "destination_held_seconds",
+        "How long a destination has been paused or draining, by an operator",
+        "destination",
+        "mode",
+    )
+    failover = _gauge(
+        "failover_in_force",
+        "Whether a group sends to another member than its first, and to which",
+        "destination",
+        "target",
+    )
+    for name, one in found.items():
+        for delivery_state, number in one.deliveries.items():
+            deliveries.add_metric([name, delivery_state], number)
+        if one.mode != "active":
+            held.add_metric([name, one.mode], one.held_seconds)
+        if one.first is not None:
+            target = one.in_force or one.first
+            failover.add_metric([name, target], float(target != one.first))
+    yield from (deliveries, held, failover)
+    yield _labelled(
+        "oldest_delivery_seconds",
+        "Age of the oldest delivery that is not over",
+        "destination",
+        {name: one.oldest_seconds for name, one in found.items()},
+    )
+    yield _labelled(
+        "oldest_failing_delivery_seconds",
+        "Age of the oldest delivery that was tried in vain, or that nobody can take",
+        "destination",
+        {name: one.in_vain_seconds for name, one in found.items()},
+    )
+    yield _labelled(
+        "destination_failures",
+        "Failed tries in a row",
+        "destination",
+        {name: float(one.failures) for name, one in found.items()},
+    )
+    yield _labelled(
+        "destination_last_success_seconds",
+        "How long ago something has arrived at a destination",
+        "destination",
+        {
+            name: one.last_success_seconds
+            for name, one in found.items()
+            if one.last_success_seconds is not None
+        },
     )
 
 

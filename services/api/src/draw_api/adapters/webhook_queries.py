@@ -75,6 +75,7 @@ CHANGE: Final = text(
     WHERE id = :id
     """
 )
+HOLD: Final = text("SELECT id FROM webhooks WHERE id = :id FOR UPDATE")
 REMOVE: Final = text("DELETE FROM webhooks WHERE id = :id")
 DELIVERIES: Final = text(
     """
@@ -151,6 +152,10 @@ class PostgresWebhookRepository(WebhookRepository, ChangeRepository):
         written = {name: values.get(name) for name in columns}
         values = written | {"id": webhook_id, "hours": BOTH_SIGN_HOURS}
         self._connection.execute(CHANGE, values)
+
+    @override
+    def hold(self, webhook_id: int) -> None:
+        self._connection.execute(HOLD, {"id": webhook_id})
 
     @override
     def remove(self, webhook_id: int) -> None:

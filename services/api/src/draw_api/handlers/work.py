@@ -20,6 +20,8 @@ from draw_api.services.config import ConfigurationService
 from draw_api.services.conflicts import ConflictService
 from draw_api.services.control import ControlService
 from draw_api.services.dead_letters import DeadLetterService
+from draw_api.services.deliveries import DeliveryService
+from draw_api.services.destinations import DestinationService
 from draw_api.services.devices import DeviceService
 from draw_api.services.jobs import JobService
 from draw_api.services.log_views import LogViewService
@@ -29,8 +31,11 @@ from draw_api.services.peers import PeerService
 from draw_api.services.queries import QueryService
 from draw_api.services.retrieves import RetrieveService
 from draw_api.services.routing import RoutingService
+from draw_api.services.routing_trials import ArchiveBatchService, RoutingReplayService
 from draw_api.services.saved_queries import SavedQueryService
 from draw_api.services.single_sign_on import ExternalAccessService
+from draw_api.services.standing_queries import StandingQueryService
+from draw_api.services.standing_runs import StandingRunService
 from draw_api.services.statistics import StatisticsService
 from draw_api.services.status import StatusService
 from draw_api.services.storage import StorageService
@@ -52,6 +57,8 @@ class UnitOfWork:
     conflicts: ConflictService
     control: ControlService
     dead_letters: DeadLetterService
+    deliveries: DeliveryService
+    destinations: DestinationService
     devices: DeviceService
     jobs: JobService
     log_views: LogViewService
@@ -61,7 +68,11 @@ class UnitOfWork:
     queries: QueryService
     retrieves: RetrieveService
     routing: RoutingService
+    routing_batches: ArchiveBatchService
+    routing_replay: RoutingReplayService
     saved_queries: SavedQueryService
+    standing_queries: StandingQueryService
+    standing_runs: StandingRunService
     statistics: StatisticsService
     status: StatusService
     storage: StorageService

@@ -15,7 +15,7 @@ FieldKind = Literal["boolean", "integer", "text", "choice", "list"]
 ACRONYMS: Final = {
     "ae": "AE", "ip": "IP", "ips": "IPs", "pdu": "PDU", "tls": "TLS", "ca": "CA", "sop": "SOP",
     "uid": "UID", "ct": "CT", "mr": "MR", "rt": "RT", "vr": "VR", "jpeg": "JPEG", "rle": "RLE",
-    "gb": "(GB)", "acse": "ACSE", "dimse": "DIMSE", "celery": "Celery", "seconds": "(s)",
+    "gb": "(GB)", "acse": "ACSE", "dimse": "DIMSE", "seconds": "(s)",
     "days": "(days)", "bytes": "(bytes)", "percent": "(%)", "months": "(months)",
     "c_echo": "C-ECHO", "c_store": "C-STORE", "c_find": "C-FIND", "c_move": "C-MOVE",
     "c_get": "C-GET",
@@ -52,15 +52,12 @@ SELDOM_CHANGED: Final = frozenset(
         "logging.connection_attempts",
         "logging.received_files",
         "logging.performance_metrics",
-        "handler.copy_to_folder",
-        "handler.celery_queue",
     }
 )
 SECTION_TITLES: Final = {
     "sop_classes": "SOP classes",
     "services": "DIMSE services",
     "query_retrieve": "Query/retrieve",
-    "handler": "Handler integration",
 }
 
 

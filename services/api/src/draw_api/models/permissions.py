@@ -45,12 +45,15 @@ class Permission(StrEnum):
     MANAGE_NODES = "nodes.manage"
     RUN_JOBS = "jobs.run"
     RUN_QUERIES = "queries.run"
+    MANAGE_STANDING_QUERIES = "standing-queries.manage"
+    STEER_DELIVERIES = "deliveries.steer"
     CONTROL_SERVICES = "services.control"
 
     DELETE_STUDIES = "studies.delete"
     MANAGE_PEERS = "peers.manage"
     CHANGE_CONFIGURATION = "configuration.change"
     CHANGE_ROUTING = "routing.change"
+    APPLY_ROUTING = "routing.apply"
     VERIFY_TRANSACTIONS = "transactions.verify"
     READ_DELETIONS = "deletions.read"
     MANAGE_WEBHOOKS = "webhooks.manage"
@@ -117,7 +120,8 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.READ_PEERS: _viewer("see allowed AE titles and rejected peers"),
     Permission.READ_CONFIGURATION: _viewer("see the configuration and its history"),
     Permission.READ_ROUTING: _viewer(
-        "see and try rules of routing; looking at values is kept on record"
+        "see and try rules of routing, see destinations and deliveries; looking at values is kept"
+        " on record"
     ),
     Permission.READ_TRANSACTIONS: _viewer("see and export the transaction log"),
     Permission.READ_CHANGES: _viewer("read the change feed"),
@@ -126,11 +130,20 @@ RULES: Final[Mapping[Permission, Rule]] = {
     Permission.MANAGE_NODES: _operator("add, change, pause and remove remote nodes"),
     Permission.RUN_JOBS: _operator("test nodes, send, retrieve; cancel and repeat jobs"),
     Permission.RUN_QUERIES: _operator("query remote nodes, save, cancel and delete queries"),
+    Permission.MANAGE_STANDING_QUERIES: _operator(
+        "add, change, run, pause and remove standing queries"
+    ),
+    Permission.STEER_DELIVERIES: _operator(
+        "retry deliveries and give them up; pause, drain and resume destinations"
+    ),
     Permission.CONTROL_SERVICES: _operator("start, stop and restart services"),
     Permission.DELETE_STUDIES: _admin("delete studies"),
     Permission.MANAGE_PEERS: _admin("change which AE titles may associate"),
     Permission.CHANGE_CONFIGURATION: _admin("change the configuration and roll it back"),
-    Permission.CHANGE_ROUTING: _admin("change the rules of routing and roll them back"),
+    Permission.CHANGE_ROUTING: _admin(
+        "change the rules of routing, roll them back, replay the last days with others"
+    ),
+    Permission.APPLY_ROUTING: _admin("apply rules of routing to the archive"),
     Permission.VERIFY_TRANSACTIONS: _admin("verify the chain of the transaction log"),
     Permission.READ_DELETIONS: _admin("see whose studies were deleted, and find them by patient"),
     Permission.MANAGE_WEBHOOKS: _admin("see, add, change and remove webhooks; send again"),

@@ -1,7 +1,6 @@
 """Retrieve jobs, as operators request and watch them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
@@ -20,6 +19,7 @@ from draw_api.models.moments import Moment
 from draw_api.models.nodes import Window
 from draw_api.models.paging import Answer, Parameters, Request
 from draw_shared.contracts.identifiers import FIRST_PRINTABLE, OptionalAeTitle, OptionalUid
+from draw_shared.contracts.retrieves import KnownSubject
 from draw_shared.wording import message
 
 MAX_ITEMS: Final = 10_000
@@ -191,40 +191,6 @@ class Urgency(Request):
     priority: StrictInt = Field(ge=1, le=9, description="1 is the most urgent", examples=[1])
 
 
-@dataclass(frozen=True, slots=True)
-class KnownSubject:
-    """Whom and what an item is about, as a query told it: a job names it to people."""
-
-    patient_name: str = ""
-    patient_id: str = ""
-    study_date: str = ""
-    study_description: str = ""
-    series_description: str = ""
-
-
-MAX_KNOWN: Final = 256
-
-
-def known_subject(attributes: Mapping[str, Any]) -> KnownSubject:
-    """Return the subject that the attributes of a match describe."""
-
-    def told(keyword: str) -> str:
-        value = attributes.get(keyword)
-        return value.strip()[:MAX_KNOWN] if isinstance(value, str) else ""
-
-    try:
-        day = datetime.strptime(told("StudyDate"), "%Y%m%d").date().isoformat()  # noqa: DTZ007
-    except ValueError:
-        day = ""
-    return KnownSubject(
-        patient_name=told("PatientName"),
-        patient_id=told("PatientID"),
-        study_date=day,
-        study_description=told("StudyDescription"),
-        series_description=told("SeriesDescription") or told("Modality"),
-    )
-
-
 def parameters_of(
     options: RetrieveOptions, item: WantedItem, known: KnownSubject | None = None
 ) -> dict[str, Any]:
@@ -233,7 +199,7 @@ def parameters_of(
     told = options.model_dump(
         mode="json", include={"method", "destination", "windows", "force"}, exclude_defaults=True
     )
-    about = {name: value for name, value in asdict(known).items() if value} if known else {}
+    about = known.values() if known else {}
     return named | told | ({"about": about} if about else {})
 
 

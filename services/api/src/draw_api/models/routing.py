@@ -1,15 +1,16 @@
 """The rules of routing with their versions."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.routing.destinations import Destination, expand
 from draw_shared.routing.document import (
     AllOf,
     AnyOf,
@@ -18,9 +19,11 @@ from draw_shared.routing.document import (
     RoutingDocument,
     RoutingRule,
     TimeOfDay,
+    Trigger,
 )
 from draw_shared.routing.evaluation import ConditionSeen, RoutingExplanation, RuleOutcome
 from draw_shared.routing.facts import RoutingFacts
+from draw_shared.wording import message
 
 ConditionKind = Literal["all", "any", "not", "time_of_day", "comparison"]
 KINDS: Final[Mapping[type, ConditionKind]] = {
@@ -53,6 +56,9 @@ class RoutingHistoryEntry(Answer):
     removed: list[str]
     changed: list[str]
     reordered: bool = Field(description="whether rules that were there are in another order")
+    destinations: list[str] = Field(
+        description="names of destinations that were added, removed or changed"
+    )
 
 
 class RoutingPreset(Answer):
@@ -63,12 +69,36 @@ class RoutingPreset(Answer):
 
 
 class RoutingQuestion(Request):
-    """What rules say about a series."""
+    """What rules say about a series, study or object of the archive: one of these UIDs."""
 
-    series_instance_uid: Uid
+    series_instance_uid: Uid | None = Field(default=None, description="a series that is complete")
+    study_instance_uid: Uid | None = Field(default=None, description="a study that is complete")
+    sop_instance_uid: Uid | None = Field(default=None, description="an object that was received")
     document: RoutingDocument | None = Field(
         default=None, description="rules that are not saved; null: those in force"
     )
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if len(self._given) != 1:
+            raise ValueError(
+                message("give one of series_instance_uid, study_instance_uid, sop_instance_uid")
+            )
+        return self
+
+    @property
+    def _given(self) -> list[tuple[Trigger, str]]:
+        told = {
+            Trigger.SERIES_COMPLETE: self.series_instance_uid,
+            Trigger.STUDY_COMPLETE: self.study_instance_uid,
+            Trigger.INSTANCE: self.sop_instance_uid,
+        }
+        return [(trigger, uid) for trigger, uid in told.items() if uid]
+
+    @property
+    def about(self) -> tuple[Trigger, str]:
+        """The trigger of the rules that are asked, and the UID."""
+        return self._given[0]
 
 
 class SeenCondition(Answer):
@@ -98,16 +128,23 @@ class RoutingReasons(Answer):
 
     version: int | None = Field(description="of the rules; null: they are not saved")
     unreadable: bool = Field(description="whether the header of an object could not be read")
-    destinations: list[str] = Field(description="where it would go")
+    destinations: list[str] = Field(
+        description="where it would go, with the members of groups that stand for each of them"
+    )
     rules: list[SeenRule]
 
 
-def reasons(version: int | None, facts: RoutingFacts, found: RoutingExplanation) -> RoutingReasons:
-    """Return an explanation as it is answered."""
+def reasons(
+    version: int | None,
+    facts: RoutingFacts,
+    found: RoutingExplanation,
+    destinations: Iterable[Destination],
+) -> RoutingReasons:
+    """Return an explanation as it is answered, with the destinations that get deliveries."""
     return RoutingReasons(
         version=version,
         unreadable=facts.unreadable,
-        destinations=list(found.decision.destinations),
+        destinations=expand(found.decision.destinations, {one.name: one for one in destinations}),
         rules=[
             SeenRule(
                 name=one.rule.name,
@@ -140,17 +177,19 @@ def _seen(found: ConditionSeen) -> SeenCondition:
 
 @dataclass(frozen=True, slots=True)
 class RuleChanges:
-    """How two documents differ, by names of rules."""
+    """How two documents differ, by names of rules and of destinations."""
 
     added: list[str]
     removed: list[str]
     changed: list[str]
     reordered: bool
+    destinations: list[str]
 
     @property
     def any(self) -> bool:
         """Whether they differ."""
-        return bool(self.added or self.removed or self.changed or self.reordered)
+        names = (self.added, self.removed, self.changed, self.destinations)
+        return self.reordered or any(names)
 
     @property
     def words(self) -> str:
@@ -164,19 +203,34 @@ class RuleChanges:
             )
             if names
         ]
-        return "; ".join([*told, "reordered"] if self.reordered else told)
+        if self.reordered:
+            told.append("reordered")
+        if self.destinations:
+            told.append(f"destinations {', '.join(self.destinations)}")
+        return "; ".join(told)
 
 
 def rule_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> RuleChanges:
     """Return how two stored documents differ."""
-    old = {rule["name"]: rule for rule in before.get("rules", ())}
-    new = {rule["name"]: rule for rule in after.get("rules", ())}
+    old, new = (_by_name(document, "rules") for document in (before, after))
+    places, wanted = (_by_name(document, "destinations") for document in (before, after))
     return RuleChanges(
         added=[name for name in new if name not in old],
         removed=[name for name in old if name not in new],
         changed=[name for name in new if name in old and new[name] != old[name]],
         reordered=[name for name in new if name in old] != [name for name in old if name in new],
+        destinations=[name for name in places | wanted if places.get(name) != wanted.get(name)],
     )
+
+
+def _by_name(document: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """Return the parts of a stored document by their names; of another release, as far as known."""
+    parts = document.get(field)
+    return {
+        one["name"]: one
+        for one in (parts if isinstance(parts, list) else ())
+        if isinstance(one, Mapping) and isinstance(one.get("name"), str)
+    }
 
 
 MARKS: Final = {True: "yes", False: "no", None: "?"}

@@ -78,12 +78,16 @@ class AuditGroup(StrEnum):
 
 AUDIT_ACTIONS: Final[Mapping[AuditGroup, tuple[str, ...]]] = {
     AuditGroup.DELETED: ("study.delete", "storage.reconcile"),
-    AuditGroup.VIEWED: ("series.view", "instance.view", "routing.explain"),
+    AuditGroup.VIEWED: (
+        "series.view", "instance.view", "routing.explain", "routing.replay",
+        "routing.batch_preview",
+    ),
     AuditGroup.DOWNLOADED: (
         "study.download", "instance.download", "transactions.export", "audit.export",
     ),
     AuditGroup.CONFIGURATION: (
-        "config.update", "routing.update", "ae_title.create", "ae_title.update",
+        "config.update", "routing.update", "routing.batch", "routing.batch_cancel",
+        "ae_title.create", "ae_title.update",
         "ae_title.delete", "peer.allow",
         "node.create", "node.update", "node.delete", "node.pause", "node.resume", "node.pin",
         "node.forget_find_limit", "webhook.create", "webhook.update", "webhook.delete",
@@ -97,7 +101,8 @@ AUDIT_ACTIONS: Final[Mapping[AuditGroup, tuple[str, ...]]] = {
     AuditGroup.JOBS: (
         "job.create", "job.retry", "job.cancel", "query.create", "query.cancel", "query.delete",
         "batch-query.create", "retrieve.create", "retrieve.retry", "retrieve.cancel",
-        "retrieve.prioritise", "study.hold", "study.release",
+        "retrieve.prioritise", "study.hold", "study.release", "delivery.retry", "delivery.give-up",
+        "destination.pause", "destination.drain", "destination.resume",
     ),
 }  # fmt: skip
 """The actions of each group."""

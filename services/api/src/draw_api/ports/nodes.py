@@ -22,8 +22,11 @@ class NodeRepository(Protocol):
     def add(self, node: NodeSettings) -> int | None:
         """Add a node and return its id, or None when its name is taken."""
 
-    def replace(self, node_id: int, node: NodeSettings) -> bool | None:
-        """Replace all settings; False when another node has the name, None without such a node."""
+    def hold(self, node_id: int) -> str | None:
+        """Return the name of a node, which stays until the commit; None: there is no such node."""
+
+    def replace(self, node_id: int, node: NodeSettings) -> bool:
+        """Replace all settings of a node that is held; False when another node has the name."""
 
     def pause(self, node_id: int, *, paused: bool) -> str | None:
         """Set whether jobs wait, and return the node's name; None when there is no such node."""
@@ -34,8 +37,8 @@ class NodeRepository(Protocol):
     def forget_find_limit(self, node_id: int) -> str | None:
         """Delete the node's known limit of matches; return its name, None: no such node."""
 
-    def remove(self, node_id: int) -> str | None:
-        """Delete a node and return its name, or None when there is no such node."""
+    def remove(self, node_id: int) -> None:
+        """Delete a node that is held."""
 
     def unfinished_jobs(self, node_id: int) -> int:
-        """Return how many jobs still need the node; none can be added until the commit."""
+        """Return how many jobs still need a node that is held; none can be added meanwhile."""

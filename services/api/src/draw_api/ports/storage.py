@@ -56,7 +56,7 @@ class StorageRepository(Protocol):
         """Set or remove the mark."""
 
     def is_busy(self, study_instance_uid: str) -> bool:
-        """Return whether an unfinished job names the study."""
+        """Return whether an unfinished job names the study, but a delivery that only waits."""
 
     def delete(self, study_instance_uid: str, by: str) -> Deleted | None:
         """Delete the study's rows and record its files; None when there is none."""

@@ -39,6 +39,9 @@ class WebhookRepository(Protocol):
     def change(self, webhook_id: int, values: dict[str, Any]) -> None:
         """Write these columns."""
 
+    def hold(self, webhook_id: int) -> None:
+        """Keep a webhook as it is until the commit."""
+
     def remove(self, webhook_id: int) -> None:
         """Delete a webhook with its deliveries."""
 

@@ -1,13 +1,11 @@
 """Checks that settings fit each other; the contract checks single settings."""
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from draw_api.models.failures import FieldProblem
 from draw_api.models.hosts import check_host
 from draw_shared.contracts.server_config import (
     ClientCertificates,
-    HandlerConfig,
     NetworkConfig,
     ServerConfig,
 )
@@ -16,7 +14,7 @@ from draw_shared.wording import message
 
 def disagreements(config: ServerConfig) -> list[FieldProblem]:
     """Return the contradictions, by the field to correct."""
-    return [*_network(config.network), *_tls(config.network), *_handler(config.handler)]
+    return [*_network(config.network), *_tls(config.network)]
 
 
 def _network(network: NetworkConfig) -> Iterator[FieldProblem]:
@@ -57,18 +55,3 @@ def _tls(network: NetworkConfig) -> Iterator[FieldProblem]:
         yield FieldProblem(
             "network.tls.client_ca_file", message("checking client certificates needs this file")
         )
-
-
-def _handler(handler: HandlerConfig) -> Iterator[FieldProblem]:
-    if (handler.auto_import or handler.copy_to_folder) and not handler.folder:
-        yield FieldProblem(
-            "handler.folder", message("handing over series needs the handler's folder")
-        )
-    if handler.folder and not PurePosixPath(handler.folder).is_absolute():
-        yield FieldProblem("handler.folder", message("must be an absolute path"))
-    if handler.trigger_processing and not handler.celery_task.strip():
-        yield FieldProblem(
-            "handler.celery_task", message("the processing chain needs the task's name")
-        )
-    if not handler.celery_queue.strip():
-        yield FieldProblem("handler.celery_queue", message("must not be empty"))

@@ -9,6 +9,7 @@ from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.nodes import NodeRepository
+from draw_api.services.destination_rules import DestinationRules
 from draw_shared.wording import message
 
 MAX_WITH_TITLE: Final = 10
@@ -19,8 +20,9 @@ MAX_OFFERED: Final = 1_000
 class NodeService:
     """Manages remote nodes for operators."""
 
-    def __init__(self, table: NodeRepository, audit: AuditTrail) -> None:
+    def __init__(self, table: NodeRepository, rules: DestinationRules, audit: AuditTrail) -> None:
         self._table = table
+        self._rules = rules
         self._audit = audit
 
     def nodes(self, cursor: str | None, limit: int) -> Page[Node]:
@@ -61,12 +63,12 @@ class NodeService:
 
         Raises:
             NotFound: there is no such node.
-            Conflict: the name is taken.
+            Conflict: the name is taken, or the rules in force know the node by its name.
         """
-        done = self._table.replace(node_id, settings)
-        if done is None:
-            raise NotFound(message("There is no such remote node."))
-        if not done:
+        before = self._hold(node_id)
+        if before != settings.name:
+            self._rules.require_unnamed_node(before)
+        if not self._table.replace(node_id, settings):
             raise Conflict(
                 message("There is already a remote node called %(name)s.", name=settings.name)
             )
@@ -117,8 +119,9 @@ class NodeService:
 
         Raises:
             NotFound: there is no such node.
-            Conflict: jobs still need it.
+            Conflict: jobs still need it, or the rules in force do.
         """
+        name = self._hold(node_id)
         waiting = self._table.unfinished_jobs(node_id)
         if waiting:
             raise Conflict(
@@ -127,7 +130,12 @@ class NodeService:
                     waiting=waiting,
                 )
             )
-        name = self._table.remove(node_id)
+        self._rules.require_unnamed_node(name)
+        self._table.remove(node_id)
+        self._audit.record(by, "node.delete", f"{node_id} {name}")
+
+    def _hold(self, node_id: int) -> str:
+        name = self._table.hold(node_id)
         if name is None:
             raise NotFound(message("There is no such remote node."))
-        self._audit.record(by, "node.delete", f"{node_id} {name}")
+        return name

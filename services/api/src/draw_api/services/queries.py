@@ -23,7 +23,7 @@ from draw_api.models.queries import (
     QueryOrigin,
     RetrieveMatches,
 )
-from draw_api.models.retrieves import KnownSubject, WantedItem, known_subject
+from draw_api.models.retrieves import WantedItem
 from draw_api.models.wording import problems_of
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.queries import QueryRepository
@@ -32,6 +32,7 @@ from draw_api.services.relative_dates import study_date_of
 from draw_api.services.retrieves import RequestedRetrieve, RetrieveService
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
+from draw_shared.contracts.retrieves import KnownSubject, known_subject
 from draw_shared.wording import message
 
 UNIQUE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {

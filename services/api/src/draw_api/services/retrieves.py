@@ -1,6 +1,5 @@
 """Creates, shows, cancels and repeats retrieves."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -11,7 +10,6 @@ from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
 from draw_api.models.retrieves import (
-    KnownSubject,
     Retrieve,
     RetrievedInstance,
     RetrieveOptions,
@@ -25,6 +23,7 @@ from draw_api.ports.retrieves import NewRetrieveRow, RetrieveRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.job import JobReadyV1
+from draw_shared.contracts.retrieves import KnownSubject, retrieve_key
 from draw_shared.wording import message
 
 MAX_WAKEUPS = 32
@@ -231,15 +230,12 @@ class RetrieveService:
 
 def subject_of(options: RetrieveOptions, item: WantedItem) -> str:
     """Return a key that is equal for jobs that bring the same to the same place."""
-    instances = "\\".join(sorted(item.sop_instance_uids))
-    parts = (
-        "retrieve",
-        str(options.node_id),
+    return retrieve_key(
+        options.node_id,
         options.destination,
-        item.study_instance_uid,
-        item.series_instance_uid,
-        hashlib.sha256(instances.encode()).hexdigest()[:16] if instances else "",
-        "" if item.study_instance_uid else item.patient_id,
-        "" if item.study_instance_uid else item.accession_number,
+        study=item.study_instance_uid,
+        series=item.series_instance_uid,
+        instances=item.sop_instance_uids,
+        patient_id=item.patient_id,
+        accession_number=item.accession_number,
     )
-    return "\x1f".join(parts)

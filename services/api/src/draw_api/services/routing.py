@@ -1,9 +1,10 @@
 """Reads, changes and rolls back the rules of routing."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from pydantic import ValidationError
+from typing_extensions import override
 
 from draw_api.models.access import Principal
 from draw_api.models.config import StoredVersion
@@ -12,10 +13,7 @@ from draw_api.models.failures import (
     FieldProblem,
     Invalid,
     NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
 )
-from draw_api.models.paging import Page
 from draw_api.models.routing import (
     RoutingHistoryEntry,
     RoutingQuestion,
@@ -26,49 +24,48 @@ from draw_api.models.routing import (
 )
 from draw_api.models.wording import problems_of
 from draw_api.ports.audit import AuditTrail
-from draw_api.ports.routing import RoutingFactsSource, RoutingRepository
-from draw_api.services.config import MAX_COMMENT_LENGTH, matches
-from draw_shared.routing.document import RoutingDocument
+from draw_api.ports.documents import DocumentRepository
+from draw_api.ports.routing import RoutingFactsSource
+from draw_api.services.destination_rules import DestinationRules
+from draw_api.services.documents import DocumentService, DocumentWords
+from draw_api.services.routing_edits import DocumentChange
+from draw_shared.routing.document import RoutingDocument, Trigger
 from draw_shared.routing.evaluation import Evaluator
 from draw_shared.wording import message
 
-BEFORE_ALL: Mapping[str, Any] = {"rules": []}
-"""The document before anybody has written rules."""
+NOT_FOUND: Final[Mapping[Trigger, str]] = {
+    Trigger.SERIES_COMPLETE: message("The index has no such series."),
+    Trigger.STUDY_COMPLETE: message("The index has no such study."),
+    Trigger.INSTANCE: message("The index has no such instance."),
+}
 
 
-class RoutingService:
+class RoutingService(DocumentService[RoutingVersion, RoutingHistoryEntry]):
     """The rules of routing."""
 
+    nothing: ClassVar[Mapping[str, Any]] = {"destinations": [], "rules": []}
+    words: ClassVar = DocumentWords(
+        action="routing.update",
+        unknown=message("There is no such version of the rules."),
+        unmatched=message(
+            "Send If-Match with the ETag of the version that you read (GET /api/v1/routing)."
+        ),
+        outdated=message(
+            "The rules have changed since you read them; version %(version)s is in force."
+        ),
+        overtaken=message("Somebody else has changed the rules at the same moment."),
+    )
+
     def __init__(
-        self, versions: RoutingRepository, archive: RoutingFactsSource, audit: AuditTrail
+        self,
+        versions: DocumentRepository,
+        archive: RoutingFactsSource,
+        destinations: DestinationRules,
+        audit: AuditTrail,
     ) -> None:
-        self._versions = versions
+        super().__init__(versions, audit)
         self._archive = archive
-        self._audit = audit
-
-    def current(self) -> RoutingVersion:
-        """Return the rules in force; version 0 without rules if nobody has written any."""
-        newest = self._versions.newest()
-        if newest is None:
-            return RoutingVersion(
-                version=0, created_at=None, created_by="", comment="", document=RoutingDocument()
-            )
-        return _to_version(newest)
-
-    def version(self, number: int) -> RoutingVersion:
-        """Return one version; NotFound when there is none."""
-        found = self._versions.version(number)
-        if found is None:
-            raise NotFound(message("There is no such version of the rules."))
-        return _to_version(found)
-
-    def history(self, cursor: str | None, limit: int) -> Page[RoutingHistoryEntry]:
-        """Return who changed what and when, newest first."""
-        page = self._versions.page(cursor, limit)
-        return Page(
-            items=[_to_entry(stored, before or BEFORE_ALL) for stored, before in page.items],
-            next_cursor=page.next_cursor,
-        )
+        self._destinations = destinations
 
     def replace(
         self, by: Principal, document: RoutingDocument, if_match: str | None, comment: str = ""
@@ -81,27 +78,33 @@ class RoutingService:
             Invalid: the document is not one; the fields say why.
         """
         newest = self._require_match(if_match)
-        _check(document)
-        return self._put(by, newest, document, comment)
+        check_document(document)
+        self._destinations.check(document)
+        return self._put(by, newest, document.stored(), comment)
 
-    def restore(self, by: Principal, number: int, if_match: str | None) -> RoutingVersion:
-        """Put the document of an earlier version in force again, as a new version.
+    def edit(
+        self, by: Principal, change: DocumentChange, if_match: str | None, comment: str = ""
+    ) -> RoutingVersion:
+        """Put the document in force with a change as a new version; no change makes none.
 
         Raises:
-            NotFound: there is no such version.
             PreconditionRequired: the client does not say which version it read.
             PreconditionFailed: another version is in force.
-            Conflict: this release cannot read it.
+            NotFound: what is to be changed is not there.
+            Invalid: what comes of it is no document; the fields say why.
         """
         newest = self._require_match(if_match)
-        wanted = self.version(number).document
-        return self._put(by, newest, wanted, message("version %(number)s again", number=number))
+        before = self.current().document
+        document = document_of(change(before.stored()))
+        if document.destinations != before.destinations:
+            self._destinations.check(document)
+        return self._put(by, newest, document.stored(), comment)
 
     def explain(self, by: Principal, question: RoutingQuestion) -> RoutingReasons:
-        """Return what rules say about a series and why, and record who looked at its values.
+        """Return what rules say and why, and record who looked at the values.
 
         Raises:
-            NotFound: the index has no such series.
+            NotFound: the index has nothing with this UID.
             Invalid: the given document is none; the fields say why.
         """
         current, document = None, question.document
@@ -109,56 +112,61 @@ class RoutingService:
             current = self.current()
             document = current.document
         else:
-            _check(document, "document")
+            check_document(document, "document")
         evaluator = Evaluator(document)
-        found = self._archive.series(question.series_instance_uid, evaluator.subjects)
+        trigger, uid = question.about
+        found = self._archive.facts(trigger, uid, evaluator.subjects)
         if found is None:
-            raise NotFound(message("The index has no such series."))
-        study, facts = found
-        self._audit.record(
-            by, "routing.explain", question.series_instance_uid, study_instance_uid=study
-        )
+            raise NotFound(NOT_FOUND[trigger])
+        self._audit.record(by, "routing.explain", uid, study_instance_uid=found.study_instance_uid)
         version = None if current is None else current.version
-        return reasons(version, facts, evaluator.explain(facts))
+        explained = evaluator.explain(found.facts)
+        return reasons(version, found.facts, explained, document.destinations)
 
-    def _require_match(self, if_match: str | None) -> StoredVersion | None:
-        if if_match is None:
-            raise PreconditionRequired(
-                message(
-                    "Send If-Match with the ETag of the version that you read"
-                    " (GET /api/v1/routing)."
-                )
-            )
-        newest = self._versions.newest()
-        number = 0 if newest is None else newest.version
-        if not matches(if_match, number):
-            raise PreconditionFailed(
-                message(
-                    "The rules have changed since you read them; version %(version)s is in force.",
-                    version=number,
-                )
-            )
-        return newest
+    @override
+    def _before_all(self) -> RoutingVersion:
+        return RoutingVersion(
+            version=0, created_at=None, created_by="", comment="", document=RoutingDocument()
+        )
 
-    def _put(
-        self,
-        by: Principal,
-        newest: StoredVersion | None,
-        wanted: RoutingDocument,
-        comment: str,
-    ) -> RoutingVersion:
-        document = wanted.stored()
-        changes = rule_changes(BEFORE_ALL if newest is None else newest.document, document)
-        if not changes.any:
-            return self.current()
-        number = 1 if newest is None else newest.version + 1
-        if not self._versions.add(number, document, by.actor, comment[:MAX_COMMENT_LENGTH]):
-            raise Conflict(message("Somebody else has changed the rules at the same moment."))
-        self._audit.record(by, "routing.update", f"{number}: {changes.words}")
-        return self.version(number)
+    @override
+    def _read(self, stored: StoredVersion) -> RoutingVersion:
+        return RoutingVersion(
+            version=stored.version,
+            created_at=stored.created_at,
+            created_by=stored.created_by,
+            comment=stored.comment,
+            document=_read(stored),
+        )
+
+    @override
+    def _entry(
+        self, stored: StoredVersion, before: Mapping[str, Any] | None
+    ) -> RoutingHistoryEntry:
+        changes = rule_changes(self.nothing if before is None else before, stored.document)
+        return RoutingHistoryEntry(
+            version=stored.version,
+            created_at=stored.created_at,
+            created_by=stored.created_by,
+            comment=stored.comment,
+            added=changes.added,
+            removed=changes.removed,
+            changed=changes.changed,
+            reordered=changes.reordered,
+            destinations=changes.destinations,
+        )
+
+    @override
+    def _document_again(self, version: RoutingVersion) -> dict[str, Any]:
+        self._destinations.check(version.document)
+        return version.document.stored()
+
+    @override
+    def _compare(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+        return rule_changes(before, after).words
 
 
-def _check(document: RoutingDocument, place: str = "") -> None:
+def check_document(document: RoutingDocument, place: str = "") -> None:
     """Raise Invalid when rules do not go together; `place` is where the document was sent."""
     try:
         document.check()
@@ -169,24 +177,24 @@ def _check(document: RoutingDocument, place: str = "") -> None:
         ) from error
 
 
-def _to_entry(stored: StoredVersion, before: Mapping[str, Any]) -> RoutingHistoryEntry:
-    changes = rule_changes(before, stored.document)
-    return RoutingHistoryEntry(
-        version=stored.version,
-        created_at=stored.created_at,
-        created_by=stored.created_by,
-        comment=stored.comment,
-        added=changes.added,
-        removed=changes.removed,
-        changed=changes.changed,
-        reordered=changes.reordered,
-    )
+def document_of(given: Mapping[str, Any]) -> RoutingDocument:
+    """Return the document of what was typed or changed.
 
-
-def _to_version(stored: StoredVersion) -> RoutingVersion:
-    """Return a version; Conflict if this release cannot read it."""
+    Raises:
+        Invalid: it is none; the fields say why.
+    """
     try:
-        document = RoutingDocument.read(stored.document)
+        document = RoutingDocument.model_validate(given)
+    except ValidationError as error:
+        raise Invalid(problems_of(error.errors(), given)) from error
+    check_document(document)
+    return document
+
+
+def _read(stored: StoredVersion) -> RoutingDocument:
+    """Return the rules in a version; Conflict if this release cannot read them."""
+    try:
+        return RoutingDocument.model_validate(stored.document)
     except ValidationError as error:
         problems = problems_of(error.errors(), stored.document)
         raise Conflict(
@@ -197,10 +205,3 @@ def _to_version(stored: StoredVersion) -> RoutingVersion:
                 field=problems[0].field,
             )
         ) from error
-    return RoutingVersion(
-        version=stored.version,
-        created_at=stored.created_at,
-        created_by=stored.created_by,
-        comment=stored.comment,
-        document=document,
-    )

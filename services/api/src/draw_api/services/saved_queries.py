@@ -59,6 +59,10 @@ class SavedQueryService:
             raise NotFound(message("There is no such saved query."))
         return found
 
+    def to_schedule(self, by: Principal, saved_id: int) -> SavedQuery:
+        """Return a saved query that is to be asked regularly; NotFound as for `one`."""
+        return self.one(by, saved_id)
+
     def run(self, by: Principal, saved_id: int) -> Query:
         """Send a saved query now; a span of days is counted back from today.
 

@@ -25,6 +25,7 @@ from draw_api.models.webhooks import (
 )
 from draw_api.ports.audit import AuditTrail
 from draw_api.ports.webhooks import ChangeRepository, WebhookRepository
+from draw_api.services.destination_rules import DestinationRules
 from draw_shared.wording import message
 
 KEY_BYTES: Final = 32
@@ -33,9 +34,16 @@ KEY_BYTES: Final = 32
 class WebhookService:
     """Manages webhooks for administrators."""
 
-    def __init__(self, feed: ChangeRepository, table: WebhookRepository, audit: AuditTrail) -> None:
+    def __init__(
+        self,
+        feed: ChangeRepository,
+        table: WebhookRepository,
+        rules: DestinationRules,
+        audit: AuditTrail,
+    ) -> None:
         self._feed = feed
         self._table = table
+        self._rules = rules
         self._audit = audit
 
     def changes(self, since: int, kinds: Sequence[ChangeKind], limit: int) -> Changes:
@@ -99,8 +107,11 @@ class WebhookService:
 
         Raises:
             NotFound: there is none of this number.
+            Conflict: a destination of the rules in force is this webhook.
         """
+        self._table.hold(webhook_id)
         found = self.one(webhook_id)
+        self._rules.require_unnamed_webhook(webhook_id)
         self._table.remove(webhook_id)
         self._audit.record(by, "webhook.delete", f"webhook {webhook_id}: {found.url}")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from typing_extensions import override
@@ -27,11 +27,15 @@ from draw_indexer.models import (
     ReaderTooSlow,
     Unreadable,
 )
-from draw_indexer.ports.headers import HeaderSource
+from draw_indexer.ports.headers import HeaderSource, HeaderValueSource
 from draw_shared.dicom.confinement import command, environment
+from draw_shared.routing.facts import HeaderValues
+from draw_shared.routing.subjects import ConditionSubject
 from draw_shared.wording import message
 
 log = structlog.get_logger()
+
+Found = TypeVar("Found")
 
 CHUNK: Final = 1024 * 1024
 END_TIMEOUT_SECONDS: Final = 2.0
@@ -41,7 +45,7 @@ class ReaderDied(Exception):
     """The process ended before it answered."""
 
 
-class ConfinedHeaderReader(HeaderSource):
+class ConfinedHeaderReader(HeaderSource, HeaderValueSource):
     """Reads the headers of stored files."""
 
     name = "header reader"
@@ -54,16 +58,22 @@ class ConfinedHeaderReader(HeaderSource):
         cpu_seconds: int,
         memory_mb: int,
         replaced: Callable[[], None] = lambda: None,
+        ahead: bool = True,
     ) -> None:
         self._words = (str(root), str(memory_mb), str(cpu_seconds))
         self._seconds = seconds
         self._replaced = replaced
+        self._ahead = ahead
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Return when the process is ready, so that the first batch need not wait for it."""
-        self.read([])
+        """Return when the process is ready, so that the first batch need not wait for it.
+
+        Without `ahead` it starts when something is to be read.
+        """
+        if self._ahead:
+            self.read([])
 
     def _begin(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -91,30 +101,50 @@ class ConfinedHeaderReader(HeaderSource):
 
     @override
     def read(self, paths: Sequence[str]) -> Headers:
+        return self._read(paths, list, _parse_headers)
+
+    @override
+    def values(
+        self, paths: Sequence[str], subjects: Sequence[ConditionSubject]
+    ) -> Sequence[HeaderValues | Exception]:
+        names = [subject.name for subject in subjects]
+        return self._read(
+            paths, lambda some: {"paths": list(some), "subjects": names}, _parse_values
+        )
+
+    def _read(
+        self,
+        paths: Sequence[str],
+        request: Callable[[Sequence[str]], object],
+        parse: Callable[[dict[str, Any]], list[Found | Exception]],
+    ) -> list[Found | Exception]:
         with self._lock:
             try:
-                return self._ask(paths)
+                return parse(self._ask(request(paths)))
             except (ReaderTooSlow, ReaderDied) as error:
                 log.warning("reader.replaced", files=len(paths), error=type(error).__name__)
-            return [self._read_alone(path) for path in paths]
+            return [self._read_alone(request([path]), parse) for path in paths]
 
-    def _read_alone(self, path: str) -> Header | Exception:
+    def _read_alone(
+        self, request: object, parse: Callable[[dict[str, Any]], list[Found | Exception]]
+    ) -> Found | Exception:
         try:
-            return self._ask([path])[0]
+            return parse(self._ask(request))[0]
         except ReaderTooSlow as slow:
             return slow
         except ReaderDied:
             return HostileFile(message("the process that read the header died"))
 
-    def _ask(self, paths: Sequence[str]) -> Headers:
+    def _ask(self, request: object) -> dict[str, Any]:
         try:
-            answer = self._exchange(json.dumps(list(paths)).encode() + b"\n")
+            answer = self._exchange(json.dumps(request).encode() + b"\n")
         except (ReaderTooSlow, OSError, ValueError) as error:
             self._kill()
             if isinstance(error, ReaderTooSlow):
                 raise
             raise ReaderDied from error
-        return _parse_headers(json.loads(answer))
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
     def _exchange(self, request: bytes) -> bytes:
         if self._process is None:
@@ -147,7 +177,18 @@ class ConfinedHeaderReader(HeaderSource):
         self._replaced()
 
 
-def _parse_headers(answer: dict[str, Any]) -> Headers:
+def _parse_values(answer: dict[str, Any]) -> list[HeaderValues | Exception]:
+    found: list[HeaderValues | Exception] = []
+    for file in answer["values"]:
+        if isinstance(file, dict):
+            values = {name: tuple(texts) for name, texts in file.pop("values").items()}
+            found.append(HeaderValues(values, **file))
+        else:
+            found.append(_to_failure(*file))
+    return found
+
+
+def _parse_headers(answer: dict[str, Any]) -> list[Header | Exception]:
     documents = answer["documents"]
     found: list[Header | Exception] = []
     for file in answer["files"]:

@@ -1,12 +1,13 @@
 """Finds and closes series and studies that are complete."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, TextClause, text
 from typing_extensions import override
 
-from draw_indexer.models import ClosedEntity, SettledSeries
+from draw_indexer.models import ClosedEntity, QuietEntity, SettledSeries
 from draw_indexer.ports.stability import StabilityRepository
 from draw_shared.contracts.instance import CompletionReason
 from draw_shared.db.feed import SERIES_STABLE, STUDY_STABLE, take_turn
@@ -34,19 +35,43 @@ QUIET: Final = (
 SETTLING: Final = (
     f"EXISTS (SELECT FROM {ARRIVALS} HAVING bool_and(a.released) AND {SETTLES_AT} > now())"
 )
-QUIET_SERIES: Final = f"FROM series r WHERE {QUIET} AND NOT {SETTLING}"
+# What a retrieve job has named and not brought yet will follow, whoever has brought the rest.
+LACKING: Final = (
+    "EXISTS (SELECT FROM retrieve_items i JOIN jobs j ON j.id = i.job_id"
+    " WHERE i.study_instance_uid = {study} AND i.arrives_here AND i.arrived_at IS NULL"
+    " AND j.kind = 'retrieve' AND {condition})"
+)
+STUDY_OF_SERIES: Final = "(SELECT t.study_instance_uid FROM studies t WHERE t.id = r.study_pk)"
+OF_SERIES: Final = "i.series_instance_uid = r.series_instance_uid"
+RUNS: Final = "j.state = 'running'"
+SERIES_IS_BROUGHT: Final = LACKING.format(
+    study=STUDY_OF_SERIES, condition=f"{RUNS} AND {OF_SERIES}"
+)
+STUDY_IS_BROUGHT: Final = LACKING.format(study="s.study_instance_uid", condition=RUNS)
+# Between two tries too; a job that waits for long keeps nothing open beyond the quiet period.
+SERIES_FOLLOWS: Final = LACKING.format(
+    study=STUDY_OF_SERIES,
+    condition=f"j.finished_at IS NULL AND j.state <> 'scheduled' AND {OF_SERIES}",
+)
+QUIET_SERIES: Final = f"FROM series r WHERE {QUIET} AND NOT {SETTLING} AND NOT {SERIES_IS_BROUGHT}"
 QUIET_STUDIES: Final = (
     f"FROM studies s WHERE {QUIET} AND NOT EXISTS (SELECT FROM series r"
-    f" WHERE r.study_pk = s.id AND r.stable_at IS NULL AND {SETTLING})"
+    f" WHERE r.study_pk = s.id AND r.stable_at IS NULL AND {SETTLING}) AND NOT {STUDY_IS_BROUGHT}"
 )
 # An association has ended for its series once the index has dealt with all that it stored.
-ANY_END: Final = text("SELECT EXISTS (SELECT FROM association_ends)")
+ALL_INDEXED: Final = (
+    "b.association_id = e.association_id"
+    " AND b.ordinals @> int4multirange(int4range(1, e.objects, '[]'))"
+)
+# An end whose objects are still missing must not have the writers of the feed wait.
+ANY_END: Final = text(
+    f"SELECT EXISTS (SELECT FROM association_ends e"  # noqa: S608 - constants
+    f" JOIN association_arrivals b ON {ALL_INDEXED})"
+)
 END_ASSOCIATIONS: Final = text(
-    """
+    f"""
     WITH ended AS (
-        DELETE FROM association_ends e USING association_arrivals b
-        WHERE b.association_id = e.association_id
-            AND b.ordinals @> int4multirange(int4range(1, e.objects, '[]'))
+        DELETE FROM association_ends e USING association_arrivals b WHERE {ALL_INDEXED}
         RETURNING e.association_id, e.released, e.ended_at),
     accounted AS (DELETE FROM association_arrivals b USING ended e
         WHERE b.association_id = e.association_id),
@@ -56,7 +81,7 @@ END_ASSOCIATIONS: Final = text(
     UPDATE series_arrivals a SET ended_at = e.ended_at, released = e.released
     FROM ended e, series r
     WHERE a.association_id = e.association_id AND r.id = a.series_pk AND r.stable_at IS NULL
-    """
+    """  # noqa: S608 - constants
 )
 # Only a proof completes what came over associations that are not counted.
 ENDED: Final = f"""
@@ -74,28 +99,36 @@ ENDED: Final = f"""
     LEFT JOIN LATERAL (
         SELECT true AS proved FROM proved_arrivals
         WHERE uid = r.series_instance_uid AND proved_at >= r.updated_at) p ON true
-    WHERE r.stable_at IS NULL AND g.ended AND (g.released OR p.proved)
+    WHERE r.stable_at IS NULL AND g.ended AND (g.released OR p.proved) AND NOT {SERIES_FOLLOWS}
 """  # noqa: S608 - constants
 FIND_SETTLED: Final = text(
     f"SELECT id, series_instance_uid FROM ({ENDED}) k WHERE settled OR proved"  # noqa: S608
     " ORDER BY last_received_at LIMIT :most"
 )
-PROVED_STUDIES: Final = """
+PROVED_STUDIES: Final = f"""
     SELECT s.id FROM studies s JOIN proved_arrivals p ON p.uid = s.study_instance_uid
-    WHERE s.stable_at IS NULL AND p.proved_at >= s.updated_at
+    WHERE s.stable_at IS NULL AND p.proved_at >= s.updated_at AND NOT {STUDY_IS_BROUGHT}
         AND NOT EXISTS (SELECT FROM series r WHERE r.study_pk = s.id AND r.stable_at IS NULL)
-"""
-ANY_COMPLETE: Final = text(
-    f"SELECT EXISTS (SELECT {QUIET_SERIES})"
-    f" OR EXISTS (SELECT {QUIET_STUDIES}) OR EXISTS ({PROVED_STUDIES})"
+"""  # noqa: S608 - constants
+NOW: Final = text("SELECT now()")
+FIND_QUIET: Final = text(
+    f"""
+    SELECT q.id, t.study_instance_uid, q.series_instance_uid
+    FROM (SELECT id, study_pk, series_instance_uid, last_received_at {QUIET_SERIES}
+        ORDER BY last_received_at LIMIT :most) q JOIN studies t ON t.id = q.study_pk
+    UNION ALL
+    SELECT * FROM (SELECT id, study_instance_uid, '' AS series_instance_uid {QUIET_STUDIES}
+        ORDER BY last_received_at LIMIT :most) q
+    """  # noqa: S608 - constants
 )
+ANY_PROVED: Final = text(f"SELECT EXISTS ({PROVED_STUDIES})")
 CLOSE_SERIES: Final = text(
     f"""
     WITH ended AS (
         SELECT id, CASE WHEN settled THEN CAST(:ended_reason AS text) ELSE :proved END AS reason
         FROM ({ENDED} AND r.id = ANY(:ended)) k WHERE settled OR proved),
     quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason {QUIET_SERIES}
-        ORDER BY last_received_at LIMIT :most),
+        AND r.id = ANY(:quiet_series)),
     complete AS (SELECT * FROM ended UNION ALL
         SELECT * FROM quiet WHERE id NOT IN (SELECT id FROM ended)),
     before AS (SELECT c.*, r.new_instance_count FROM complete c JOIN series r ON r.id = c.id),
@@ -112,7 +145,8 @@ CLOSE_STUDIES: Final = text(
     f"""
     WITH proved AS (SELECT id, CAST(:proved AS text) AS reason FROM ({PROVED_STUDIES}) k),
     quiet AS (SELECT id, CAST(:quiet_reason AS text) AS reason {QUIET_STUDIES}
-        ORDER BY last_received_at LIMIT :most),
+        AND s.id = ANY(:quiet_studies)
+        AND NOT EXISTS (SELECT FROM series r WHERE r.study_pk = s.id AND r.stable_at IS NULL)),
     complete AS (SELECT * FROM proved UNION ALL
         SELECT * FROM quiet WHERE id NOT IN (SELECT id FROM proved)),
     before AS (SELECT c.*, s.new_instance_count FROM complete c JOIN studies s ON s.id = c.id),
@@ -186,14 +220,30 @@ class PostgresStabilityRepository(StabilityRepository):
             return [SettledSeries(*row) for row in connection.execute(FIND_SETTLED, values)]
 
     @override
+    def find_quiet(
+        self, quiet_seconds: float, settle_seconds: float
+    ) -> tuple[datetime, Sequence[QuietEntity]]:
+        values = {"quiet": quiet_seconds, "settle": settle_seconds, "most": MAX_CLOSED_AT_ONCE}
+        with self._database.session() as session:
+            require_served_schema(session)
+            connection = session.connection()
+            moment: datetime = connection.execute(NOW).scalar_one()
+            return moment, [QuietEntity(*row) for row in connection.execute(FIND_QUIET, values)]
+
+    @override
     def close(
-        self, quiet_seconds: float, settle_seconds: float, ended: Collection[int]
+        self,
+        quiet_seconds: float,
+        settle_seconds: float,
+        ended: Collection[int],
+        quiet: Collection[QuietEntity],
     ) -> tuple[list[ClosedEntity], list[ClosedEntity]]:
         values = {
             "quiet": quiet_seconds,
             "settle": settle_seconds,
             "ended": list(ended),
-            "most": MAX_CLOSED_AT_ONCE,
+            "quiet_series": [one.id for one in quiet if one.series_instance_uid],
+            "quiet_studies": [one.id for one in quiet if not one.series_instance_uid],
             "ended_reason": str(CompletionReason.ASSOCIATION_ENDED),
             "quiet_reason": str(CompletionReason.QUIET),
             "proved": str(CompletionReason.PROVED),
@@ -201,7 +251,7 @@ class PostgresStabilityRepository(StabilityRepository):
         with self._database.session() as session:
             require_served_schema(session)
             connection = session.connection()
-            if not ended and not connection.execute(ANY_COMPLETE, values).scalar():
+            if not ended and not quiet and not connection.execute(ANY_PROVED).scalar():
                 return [], []
             take_turn(connection)
             series, ids = _close(connection, CLOSE_SERIES, SERIES_STABLE, values)

@@ -19,7 +19,7 @@ from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.db.session import Database
 from draw_shared.storage import spool
 from draw_shared.storage.announced import AnnouncedRecords, tries_of
-from draw_shared.storage.unannounced import unannounced_entries
+from draw_shared.storage.unannounced import unannounced_entries, unannounced_studies
 
 MAX_RECORDS: Final = 1_000
 """More records mean that the indexers are far behind."""
@@ -38,7 +38,7 @@ UNACCOUNTED: Final = text(
     """
 )
 """Which series get an object again from an association that the index does not know to bring it."""
-SERIES: Final = re.compile(rb'"series_instance_uid":"([0-9.]+)"')
+UIDS: Final = re.compile(rb'"(?:study|series)_instance_uid":"([0-9.]+)"')
 
 
 class StorageVolumeWatch(VolumeWatch):
@@ -59,8 +59,8 @@ class StorageVolumeWatch(VolumeWatch):
         self._snapshots: list[tuple[float, set[str]]] = []
         """When the spool was looked at, and which of its entries have been there ever since."""
         self._announced_until = float("-inf")
-        self._series_of: dict[str, frozenset[bytes]] = {}
-        """The series in each record; records never change."""
+        self._uids_of: dict[str, frozenset[bytes]] = {}
+        """The series and studies in each record; records never change."""
 
     @override
     def look(self) -> None:
@@ -82,35 +82,38 @@ class StorageVolumeWatch(VolumeWatch):
         return self._announced_until >= moment
 
     @override
-    def find_unindexed(self, series: Collection[str]) -> Collection[str] | None:
+    def unannounced_studies(self) -> Collection[str] | None:
+        return unannounced_studies(self._root)
+
+    @override
+    def find_unindexed(self, uids: Collection[str]) -> Collection[str] | None:
         names = self._records.names(MAX_RECORDS + 1)
         if len(names) > MAX_RECORDS:
             return None
-        self._series_of = {name: self._read_series(name) for name in names}
-        wanted = {uid.encode() for uid in series}
+        self._uids_of = {name: self._read_uids(name) for name in names}
+        wanted = {uid.encode() for uid in uids}
         lines = [
             line
             for name in names
-            if not wanted.isdisjoint(self._series_of[name])
+            if not wanted.isdisjoint(self._uids_of[name])
             for line in self._records.lines(name)
-            if (found := SERIES.search(line)) and found[1] in wanted
+            if not wanted.isdisjoint(UIDS.findall(line))
         ]
         # A record that was postponed meanwhile was not there under its former name.
         new = set(self._records.names(MAX_RECORDS + 1)).difference(names)
         if any(tries_of(name) for name in new):
             return None
         unknown = [line for line in lines if not self._recently_indexed([line])]
-        return self._missing_series([InstanceStoredV1.from_bytes(line) for line in unknown])
+        missing = self._missing_of([InstanceStoredV1.from_bytes(line) for line in unknown])
+        return missing.intersection(uids)
 
-    def _read_series(self, name: str) -> frozenset[bytes]:
-        known: Mapping[str, frozenset[bytes]] = self._series_of
+    def _read_uids(self, name: str) -> frozenset[bytes]:
+        known: Mapping[str, frozenset[bytes]] = self._uids_of
         if name in known:
             return known[name]
-        return frozenset(
-            found[1] for line in self._records.lines(name) if (found := SERIES.search(line))
-        )
+        return frozenset(uid for line in self._records.lines(name) for uid in UIDS.findall(line))
 
-    def _missing_series(self, objects: list[InstanceStoredV1]) -> set[str]:
+    def _missing_of(self, objects: list[InstanceStoredV1]) -> set[str]:
         if not objects:
             return set()
         counted = [one for one in objects if one.association_ordinal is not None]
@@ -121,5 +124,9 @@ class StorageVolumeWatch(VolumeWatch):
         }
         with self._database.session() as session:
             lookup = PostgresAnnouncedObjectLookup(session.connection())
-            missing = {one.series_instance_uid for one in lookup.missing(objects)}
+            missing = {
+                uid
+                for one in lookup.missing(objects)
+                for uid in (one.series_instance_uid, one.study_instance_uid)
+            }
             return missing.union(session.connection().execute(UNACCOUNTED, values).scalars())

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 from typing_extensions import override
 
+from draw_indexer.adapters.feed_position import advance, take_position
 from draw_indexer.models import ClaimedDelivery, DeliveryResult, DisabledWebhook
 from draw_indexer.ports.webhooks import DeliveryRepository
 from draw_shared.db.guard import require_served_schema
@@ -18,17 +19,6 @@ LEASE_SECONDS: Final = 60.0
 MAX_ERROR_LENGTH: Final = 200
 FORGOTTEN_AT_ONCE: Final = 10_000
 
-BEGIN: Final = text(
-    "INSERT INTO feed_positions (consumer, sequence)"
-    " SELECT :consumer, coalesce(max(sequence), 0) FROM changes ON CONFLICT DO NOTHING"
-)
-ANY_NEW: Final = text(
-    "SELECT coalesce((SELECT max(sequence) FROM changes), 0)"
-    " > (SELECT sequence FROM feed_positions WHERE consumer = :consumer)"
-)
-POSITION: Final = text(
-    "SELECT sequence FROM feed_positions WHERE consumer = :consumer FOR UPDATE SKIP LOCKED"
-)
 # A webhook gets the changes that happen after its creation. One that is being removed stays until
 # its deliveries are written.
 FAN_OUT: Final = text(
@@ -52,9 +42,6 @@ FAN_OUT: Final = text(
     SELECT count(*) AS number, max(sequence) AS last FROM read
     """
 )
-ADVANCE: Final = text(
-    "UPDATE feed_positions SET sequence = :sequence, updated_at = now() WHERE consumer = :consumer"
-)
 # One short index lookup of pending deliveries for each webhook, however many were delivered before.
 # The array keeps the planner from joining with all deliveries.
 CLAIM: Final = text(
@@ -74,7 +61,7 @@ CLAIM: Final = text(
     FROM webhooks w WHERE d.id = ANY(ARRAY(SELECT id FROM due)) AND w.id = d.webhook_id
     RETURNING d.id, w.id AS webhook_id, w.url,
         CASE WHEN w.previous_secret_until > now() THEN ARRAY[w.secret, w.previous_secret]
-            ELSE ARRAY[w.secret] END AS secrets, d.body, d.attempts
+            ELSE ARRAY[w.secret] END AS secrets, d.body, d.attempts, d.sequence < 0 AS routed
     """
 )
 DELIVERED: Final = text(
@@ -131,18 +118,14 @@ class PostgresDeliveryRepository(DeliveryRepository):
     def fan_out(self) -> int:
         with self._database.session() as session:
             require_served_schema(session)
-            connection = session.connection()
-            consumer = {"consumer": CONSUMER}
-            if connection.execute(ANY_NEW, consumer).scalar() is False:
-                return 0
-            connection.execute(BEGIN, consumer)
-            after = connection.execute(POSITION, consumer).scalar()
+            after = take_position(session, CONSUMER)
             if after is None:
                 return 0
+            connection = session.connection()
             values = {"after": after, "most": CHANGES_AT_ONCE}
             read = connection.execute(FAN_OUT, values).one()
             if read.number:
-                connection.execute(ADVANCE, consumer | {"sequence": read.last})
+                advance(connection, CONSUMER, read.last)
             session.commit()
         return int(read.number)
 

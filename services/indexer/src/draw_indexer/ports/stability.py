@@ -1,9 +1,10 @@
 """Ports of the series and studies that become complete."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
-from draw_indexer.models import ClosedEntity, SettledSeries
+from draw_indexer.models import ClosedEntity, QuietEntity, SettledSeries
 
 
 class StabilityRepository(Protocol):
@@ -18,13 +19,26 @@ class StabilityRepository(Protocol):
             Transient: the database does not answer.
         """
 
+    def find_quiet(
+        self, quiet_seconds: float, settle_seconds: float
+    ) -> tuple[datetime, Sequence[QuietEntity]]:
+        """Return the database's time, and what has received nothing for so long by then.
+
+        Raises:
+            Transient: the database does not answer.
+        """
+
     def close(
-        self, quiet_seconds: float, settle_seconds: float, ended: Collection[int]
+        self,
+        quiet_seconds: float,
+        settle_seconds: float,
+        ended: Collection[int],
+        quiet: Collection[QuietEntity],
     ) -> tuple[list[ClosedEntity], list[ClosedEntity]]:
         """Close what is complete; return the series and studies closed now.
 
-        Complete is what has received nothing for `quiet_seconds`, and what `find_settled` has
-        found: the ids in `ended`, which are judged again.
+        Complete is what `find_settled` has found, the ids in `ended`, and what `find_quiet` has
+        found; all are judged again. A study is not complete while one of its series is open.
 
         Raises:
             Transient: the database does not answer; nothing is closed.
@@ -40,8 +54,11 @@ class VolumeWatch(Protocol):
     def announced_since(self, moment: float) -> bool:
         """Return whether everything that was durable at this moment (monotonic) is announced."""
 
-    def find_unindexed(self, series: Collection[str]) -> Collection[str] | None:
-        """Return which of these series have announced objects that are not indexed.
+    def unannounced_studies(self) -> Collection[str] | None:
+        """Return the studies of objects that are not announced; None if there are too many."""
+
+    def find_unindexed(self, uids: Collection[str]) -> Collection[str] | None:
+        """Return which of these series and studies have announced objects that are not indexed.
 
         An object that the index has, but not from this association, may be the first of many.
 

@@ -32,7 +32,7 @@ from draw_indexer.services.description import Description, whole_number
 from draw_indexer.services.versions import Versions, conflict_of
 from draw_shared.contracts.server_config import DuplicatePolicy
 from draw_shared.dicom.encoding.persons import Person
-from draw_shared.dicom.query.keys import Level
+from draw_shared.dicom.query.keys import SAID_BY_OBJECTS, Level
 
 PATIENT: Final = "PatientID"
 STUDY: Final = "StudyInstanceUID"
@@ -320,6 +320,8 @@ def instance_row(arrival: Arrival) -> Row:
         image["InstanceNumber"] = number
     for keyword in ("SOPInstanceUID", "SOPClassUID"):
         image.pop(keyword, None)
+    series = arrival.header.series
+    image |= {keyword: series[keyword] for keyword in SAID_BY_OBJECTS if series.get(keyword)}
     stated = _stated_patient(arrival)
     return {
         "sop_instance_uid": stored.sop_instance_uid,

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 MAX_UNDER_WAY: Final = 4
 """Deliveries to one webhook at a time, from each indexer."""
 MAX_REST_SECONDS: Final = 60.0
+ROUTED_PAUSES: Final = (5.0, 30.0, 120.0, 600.0)
+"""The pauses of what rules of routing send, as of all their deliveries; the last one repeats."""
 MAX_JITTER: Final = 0.2
 """The maximum share by which a pause is extended, so that failures do not return together."""
 POLL_INTERVAL_SECONDS: Final = 0.25
@@ -148,10 +150,14 @@ class WebhookDeliveryService:
         self._sender.post(delivery.url, delivery.body.encode(), headers, answered)
 
     def _retry_delay(self, delivery: ClaimedDelivery, answer: WebhookAnswer) -> float | None:
-        if answer.taken or answer.gone or delivery.attempts > len(self._pauses):
+        pauses, place = self._pauses, delivery.attempts - 1
+        if delivery.routed:
+            pauses, place = ROUTED_PAUSES, min(place, len(ROUTED_PAUSES) - 1)
+        given_up = not delivery.routed and (answer.gone or place >= len(pauses))
+        if answer.taken or given_up:
             return None
         longer = 1 + random.uniform(0, MAX_JITTER)  # noqa: S311 - spreads load, guards nothing
-        return self._pauses[delivery.attempts - 1] * longer
+        return pauses[place] * longer
 
     def _wait(self, seconds: float) -> None:
         """Wait for an answer, and take all that have arrived."""

@@ -13,7 +13,9 @@ from draw_shared.db.session import Database
 OBJECTS: Final = text(
     """
     SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
-        i.transfer_syntax_uid, i.path, i.size_bytes
+        i.transfer_syntax_uid, i.path, i.size_bytes, i.content_sha256, i.calling_ae,
+        i.peer_address,
+        e.stable_at IS NULL OR (:series = '' AND s.stable_at IS NULL) AS grows
     FROM studies s JOIN series e ON e.study_pk = s.id JOIN instances i ON i.series_pk = e.id
     WHERE s.study_instance_uid = :study
         AND (:series = '' OR e.series_instance_uid = :series)
@@ -50,6 +52,10 @@ class PostgresStoredObjectRepository(StoredObjectRepository):
                     row["transfer_syntax_uid"],
                     row["path"],
                     row["size_bytes"],
+                    bytes(row["content_sha256"]),
+                    row["calling_ae"],
+                    row["peer_address"],
+                    row["grows"],
                 )
                 for row in rows
             ]

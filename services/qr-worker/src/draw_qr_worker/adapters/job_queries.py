@@ -70,8 +70,9 @@ CLAIM: Final = text(
         started_at = coalesce(started_at, now()), not_before = NULL, error = ''
     FROM chosen WHERE jobs.id = chosen.id
     RETURNING jobs.id, kind, node_id, parameters, fence, attempts, created_by,
-        (SELECT count(*) FROM job_attempts a WHERE a.job_id = jobs.id AND a.outcome = 'retry')
-            AS retries_used
+        clock_timestamp() AS claimed_at,
+        (SELECT count(*) FROM job_attempts a WHERE a.job_id = jobs.id
+            AND a.outcome IN ('retry', 'refused')) AS retries_used
     """
 )
 BEGIN_ATTEMPT: Final = text(
@@ -336,9 +337,11 @@ class PostgresJobQueue(JobQueue):
         self._write(lease, FINISH, values, ended=str(outcome.state), error=outcome.error)
 
     @override
-    def retry(self, lease: Lease, *, delay_seconds: float, error: str) -> None:
+    def retry(
+        self, lease: Lease, *, delay_seconds: float, error: str, outcome: str = "retry"
+    ) -> None:
         values = {"delay_seconds": delay_seconds, "error": error}
-        self._write(lease, RETRY, values, ended="retry", error=error)
+        self._write(lease, RETRY, values, ended=outcome, error=error)
 
     @override
     def release(self, lease: Lease) -> None:
@@ -434,4 +437,5 @@ def _claimed_job(row: RowMapping, nodes: Mapping[int, RemoteNode]) -> ClaimedJob
         node=nodes.get(row["node_id"]),
         created_by=row["created_by"],
         parameters=row["parameters"],
+        claimed_at=row["claimed_at"],
     )

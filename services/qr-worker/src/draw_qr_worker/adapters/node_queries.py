@@ -194,6 +194,7 @@ def node_of(row: RowMapping) -> RemoteNode:
         timeout_seconds=row["timeout_seconds"],
         max_pdu_bytes=row["max_pdu_bytes"],
         move_destination=row["move_destination"],
+        stores_from=tuple(row["stores_from"]),
         tls=row["tls"],
         tls_fingerprint=row["tls_fingerprint"],
         max_associations=row["max_associations"],

@@ -23,8 +23,13 @@ class JobQueue(Protocol):
     def finish(self, lease: Lease, outcome: JobOutcome) -> None:
         """Write the final state, and the batch's if this was its last job; or raise LostLease."""
 
-    def retry(self, lease: Lease, *, delay_seconds: float, error: str) -> None:
-        """Put the job into `waiting` until the delay is over; or raise LostLease."""
+    def retry(
+        self, lease: Lease, *, delay_seconds: float, error: str, outcome: str = "retry"
+    ) -> None:
+        """Put the job into `waiting` until the delay is over; or raise LostLease.
+
+        `outcome` is kept with the try: `retry`, or `refused` where only objects were at fault.
+        """
 
     def release(self, lease: Lease) -> None:
         """Put the job back into the queue for any worker; or raise LostLease."""

@@ -1,6 +1,6 @@
 """Ports of sending: the indexed objects, and nodes that accept them by C-STORE."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from draw_qr_worker.models import IndexedObject, RemoteNode, Subject
@@ -20,6 +20,9 @@ class StoredObjectRepository(Protocol):
 class StorePeers(Protocol):
     """Sends objects to nodes."""
 
+    def addresses(self, node: RemoteNode) -> Collection[str]:
+        """Return the addresses of a node in their normal form; none if its name has none now."""
+
     def send(
         self,
         node: RemoteNode,
@@ -30,5 +33,7 @@ class StorePeers(Protocol):
         """Send objects in transfer syntaxes that the node accepts, and report each answer.
 
         Raises:
+            StoredFileAway: files of some objects cannot be read now; the others were sent, and
+                nothing was reported of these.
             PeerTrouble | PeerRejected | PeerCongested: the association failed or broke.
         """

@@ -8,7 +8,7 @@ answers other lines; otherwise the node itself is in trouble.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -31,8 +31,8 @@ from draw_qr_worker.services.asking import Asker
 from draw_qr_worker.services.jobs import ExecutionControl
 from draw_qr_worker.services.lookup import number_of, text_of
 from draw_qr_worker.services.node_tests import node_of
-from draw_qr_worker.services.querying import MatchCollector, NodeQuery
-from draw_shared.dicom.network.peer_failures import NotSupported, PeerTrouble
+from draw_qr_worker.services.querying import MatchCollector, NodeQuery, require_queries
+from draw_shared.dicom.network.peer_failures import PeerTrouble
 from draw_shared.dicom.query.answer_fits import has_meant_name, has_value, misfit
 from draw_shared.errors import DrawError, Permanent
 from draw_shared.wording import message
@@ -63,9 +63,7 @@ class BatchFindTask:
             InvalidJob | NotSupported: the node cannot be asked.
             PeerTrouble: the node does not work at the moment.
         """
-        node = node_of(job)
-        if not node.supports_find:
-            raise NotSupported(message("the node is set up without C-FIND"))
+        node = require_queries(node_of(job))
         list_id, most = _parse_parameters(job.parameters)
         asking = _ListRun(job.lease, control, node, most, self._answers, self._memory)
         asking.tally = self._answers.tally(list_id, node.id)
@@ -199,12 +197,7 @@ def _judge(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineA
     unfit = len(named) - len(studies)
     untold = {wrong for match, wrong in misfits if wrong and not has_value(match, wrong)}
     if untold and not studies:
-        words = " and ".join(sorted(untold))
-        error = message(
-            "the node does not tell %(words)s of its matches: nothing shows which of them fit",
-            words=words,
-        )
-        return LineAnswer("failed", error=error)
+        return LineAnswer("failed", error=say_untold(untold))
     said = [
         doubt,
         message("the node named %(unfit)s studies that do not fit", unfit=unfit) if unfit else "",
@@ -213,6 +206,14 @@ def _judge(keys: Mapping[str, Any], found: Sequence[Match], doubt: str) -> LineA
         said.append(message("the name continues after the one asked for: choose what to retrieve"))
     error = "; ".join(filter(None, said))
     return LineAnswer("truncated" if doubt else "complete", studies, error)
+
+
+def say_untold(keywords: Collection[str]) -> str:
+    """Return in words that a node's matches lack what shows whether they fit."""
+    return message(
+        "the node does not tell %(words)s of its matches: nothing shows which of them fit",
+        words=" and ".join(sorted(keywords)),
+    )
 
 
 def _conclude(tally: ListTally) -> JobOutcome:

@@ -2,26 +2,33 @@
 
 Concurrency: each running job has its own thread. One more thread runs the timer: it renews every
 lease, carries out cancel requests, and claims jobs while slots are free. A wake-up from the broker
-only makes that happen sooner. A job whose lease cannot be renewed is stopped here before another
-worker can claim it: the deadline counts from the start of the last successful renewal, on this
-machine's clock.
+only makes that happen sooner. A delivery whose node is silent takes no slot: nodes that accept and
+never answer must not keep the others waiting. A job whose lease cannot be renewed is stopped here
+before another worker can claim it: the deadline counts from the start of the last successful
+renewal, on this machine's clock.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 import structlog
 
-from draw_qr_worker.models import Cancelled, ClaimedJob, Interrupted, LostLease
+from draw_qr_worker.models import Cancelled, ClaimedJob, Interrupted, JobKind, LostLease
 from draw_qr_worker.ports.jobs import JobQueue
 from draw_qr_worker.services.jobs import Execution, ExecutionControl
 from draw_shared.errors import DrawError, Transient
 from draw_shared.wording import message
 
 log = structlog.get_logger()
+
+SILENT_SECONDS: Final = 2.0
+"""A delivery that has made no progress for so long waits for its node, and needs no slot."""
+MAX_JOBS_PER_SLOT: Final = 4
+"""How many jobs run for each slot at most, however silent their nodes are."""
 
 
 @dataclass(slots=True)
@@ -30,6 +37,11 @@ class _RunningJob:
     control: ExecutionControl
     thread: threading.Thread | None = None
     renewed_at: float = field(default_factory=time.monotonic)
+
+    def takes_slot(self) -> bool:
+        """Return whether the job does something, and not only waits for its node."""
+        waits = self.job.kind == JobKind.DELIVER and self.job.node is not None
+        return not waits or time.monotonic() - self.control.reported_at < SILENT_SECONDS
 
 
 class JobDispatcher:
@@ -87,7 +99,7 @@ class JobDispatcher:
             Transient: the database does not answer.
         """
         with self._claiming:
-            if not self._open or self.running >= self._slots:
+            if not self._open or not self._has_slot():
                 return False
             asked_at = time.monotonic()
             job = self._store.claim(job_id)
@@ -115,6 +127,11 @@ class JobDispatcher:
             entries = list(self._running.values())
         for entry in entries:
             entry.control.end(reason)
+
+    def _has_slot(self) -> bool:
+        with self._lock:
+            taken = sum(entry.takes_slot() for entry in self._running.values())
+        return taken < self._slots and self.running < self._slots * MAX_JOBS_PER_SLOT
 
     def _renew(self, entry: _RunningJob) -> None:
         asked_at = time.monotonic()

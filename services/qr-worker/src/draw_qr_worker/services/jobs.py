@@ -28,7 +28,9 @@ from draw_qr_worker.models import (
     JobState,
     Lease,
     LostLease,
+    ObjectsRefused,
     Postponed,
+    StoredFileAway,
 )
 from draw_qr_worker.ports.jobs import JobQueue, NodeHealth
 from draw_qr_worker.ports.supervision import InterruptibleSupervision
@@ -49,6 +51,9 @@ FINAL: Final = frozenset(
     }
 )
 
+OF_OBJECTS: Final = (ObjectsRefused, StoredFileAway)
+"""Failures that say nothing against the peer or the place that objects go to."""
+
 
 class ExecutionControl(InterruptibleSupervision):
     """Connects one execution to its worker: stop requests in, progress out.
@@ -60,6 +65,7 @@ class ExecutionControl(InterruptibleSupervision):
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.progress: dict[str, Any] = {}
+        self.reported_at = time.monotonic()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -102,6 +108,7 @@ class ExecutionControl(InterruptibleSupervision):
         """Show `values` as progress; the next renewal of the lease writes them."""
         with self._lock:
             self.progress.update(values)
+            self.reported_at = time.monotonic()
             self._changed = True
 
     def write_progress(self, write: Callable[[dict[str, Any]], None]) -> None:
@@ -172,10 +179,11 @@ class Execution:
         except Cancelled:
             outcome = JobOutcome(JobState.CANCELLED)
         except (Transient, Permanent) as error:
-            delay = self._retries.delay_seconds(error, job.retries_used)
+            delay = self._retries.delay_seconds(error, job.retries_used, _left_seconds(job))
             if delay is not None:
                 self._flush(control)
-                self._store.retry(job.lease, delay_seconds=delay, error=str(error))
+                kept = "refused" if isinstance(error, OF_OBJECTS) else "retry"
+                self._store.retry(job.lease, delay_seconds=delay, error=str(error), outcome=kept)
                 return "retry"
             outcome = self._give_up(job, error)
         except LostLease:
@@ -230,12 +238,19 @@ class Execution:
                 ) from error
             self._nodes.record_failure(job.node.id, str(error))
             raise
+        except ObjectsRefused:
+            control.check()
+            self._note_answer(job)
+            raise
         except (Transient, Permanent):
             control.check()
             raise
+        self._note_answer(job)
+        return outcome
+
+    def _note_answer(self, job: ClaimedJob) -> None:
         if job.node is not None:
             self._nodes.record_success(job.node.id)
-        return outcome
 
     def _give_up(self, job: ClaimedJob, error: DrawError) -> JobOutcome:
         task = self._tasks.get(job.kind)
@@ -245,3 +260,8 @@ class Execution:
 
     def _flush(self, control: ExecutionControl) -> None:
         control.write_progress(lambda progress: self._store.report(control.lease, progress))
+
+
+def _left_seconds(job: ClaimedJob) -> float | None:
+    until = job.gives_up_at
+    return None if until is None else (until - job.now).total_seconds()

@@ -129,9 +129,7 @@ class FindTask:
             InvalidJob | NotSupported: the query is invalid, or the node cannot answer it.
             StatusPermanent | StatusTransient: the node refused it.
         """
-        node = node_of(job)
-        if not node.supports_find:
-            raise NotSupported(message("the node is set up without C-FIND"))
+        node = require_queries(node_of(job))
         query_id, level, keys, most = _parse_parameters(job.parameters)
 
         def keep(matches: Mapping[str, Match]) -> None:
@@ -265,6 +263,17 @@ class NodeQuery:
         said: list[Match] = []
         self.asker.ask(Question(above, given | {keyword: ""}, model=model), said.append)
         return number_of(said[0], keyword) if len(said) == 1 else None
+
+
+def require_queries(node: RemoteNode) -> RemoteNode:
+    """Return a node that answers queries.
+
+    Raises:
+        NotSupported: it is set up without C-FIND.
+    """
+    if not node.supports_find:
+        raise NotSupported(message("the node is set up without C-FIND"))
+    return node
 
 
 def _value_of(match: Match, keyword: str) -> str:

@@ -370,7 +370,10 @@ class RetrieveTask:
         state, words = conclude(now, run.requested, failed=run.progress.failed)
         unnamed = now.short - len(now.missing)
         outcome = JobOutcome(state, self._result(run, now.missing, unnamed), words)
-        if state is not JobState.COMPLETE and run.progress.failed:
+        may_come = run.progress.failed or (
+            run.job.gives_up_at is not None and state in {JobState.PARTIAL, JobState.FAILED}
+        )
+        if state is not JobState.COMPLETE and may_come:
             raise SomeNotSent(outcome)
         return outcome
 

@@ -11,8 +11,6 @@ from draw_qr_worker.models import (
     JobState,
     Lease,
     NothingThere,
-    StatusTransient,
-    SubOperationCounts,
 )
 from draw_qr_worker.ports.retrieving import ItemRepository
 from draw_qr_worker.ports.sending import StoredObjectRepository, StorePeers
@@ -21,7 +19,7 @@ from draw_qr_worker.services.missing import conclude_failure, count_missing
 from draw_qr_worker.services.node_tests import node_of
 from draw_qr_worker.services.progress import Progress
 from draw_qr_worker.services.retrieve_plan import subject_of
-from draw_shared.dicom.network.statuses import describe, is_success, is_warning
+from draw_qr_worker.services.store_answers import StoreAnswers
 from draw_shared.errors import DrawError
 from draw_shared.wording import message
 
@@ -44,6 +42,7 @@ class SendTask:
         Raises:
             NothingThere: the index holds nothing that the job names.
             StatusTransient: the node refused some objects.
+            StoredFileAway: files of some objects cannot be read now.
         """
         node, subject = node_of(job), subject_of(job.parameters)
         objects = {one.item.sop_instance_uid: one for one in self._catalogue.objects(subject)}
@@ -82,36 +81,19 @@ class _AnswerTally:
         self._progress = progress
         self._unwritten: list[str] = []
         self._lacking = {item.sop_instance_uid for item in items if not item.arrived}
-        self._completed = self._warning = self._failed = self._bytes = 0
-        self._words = ""
-        self._refusals = 0
+        self._answers = StoreAnswers()
         progress.expected = len(items)
         progress.already = len(items) - len(self._lacking)
         progress.show("sending")
 
     def count_answer(self, one: IndexedObject, status: int | None, reason: str = "") -> None:
         """Count one answer."""
-        uid = one.item.sop_instance_uid
-        if status is not None and is_success(status):
-            self._lacking.discard(uid)
-            self._unwritten.append(uid)
-            self._bytes += one.size_bytes
-            self._warning += is_warning(status)
-            self._completed += not is_warning(status)
-        else:
-            self._failed += 1
-            self._refusals += status is not None
-            self._words = (
-                reason
-                if status is None
-                else message("the node said: %(status)s", status=describe(status))
-            )
-        counts = SubOperationCounts(
-            len(self._lacking), self._completed, self._failed, self._warning
-        )
-        self._progress.update_counts(counts)
+        if self._answers.count(one, status, reason):
+            self._lacking.discard(one.item.sop_instance_uid)
+            self._unwritten.append(one.item.sop_instance_uid)
+        self._progress.update_counts(self._answers.counts(len(self._lacking)))
         self._progress.update_arrived(
-            self._progress.already + self._completed + self._warning, self._bytes
+            self._progress.already + self._answers.taken, self._answers.size_bytes
         )
         if len(self._unwritten) >= ANSWERS_PER_WRITE:
             self.write()
@@ -125,21 +107,13 @@ class _AnswerTally:
     def conclude(self, expected: int) -> JobOutcome:
         """Return how the job ended."""
         result = count_missing(expected, sorted(self._lacking)) | {
-            "completed": self._completed,
-            "failed": self._failed,
-            "warning": self._warning,
-            "bytes": self._bytes,
+            "completed": self._answers.completed,
+            "failed": self._answers.failed,
+            "warning": self._answers.warning,
+            "bytes": self._answers.size_bytes,
         }
         if not self._lacking:
             return JobOutcome(JobState.COMPLETE, result)
-        words = message(
-            "%(lacking)s of %(expected)s were not taken",
-            lacking=len(self._lacking),
-            expected=expected,
-        )
-        if self._words:
-            words = f"{words}; {self._words}"
-        if self._refusals:
-            raise StatusTransient(words)
+        words = self._answers.say_lacking(len(self._lacking), expected)
         state = JobState.PARTIAL if len(self._lacking) < expected else JobState.FAILED
         return JobOutcome(state, result, words)

@@ -66,6 +66,8 @@ class Sent:
     status: int | None
     reason: str = ""
     """Why it was not sent."""
+    unread: bool = False
+    """Whether that is because its file cannot be read now."""
 
 
 class StoreSender:
@@ -104,10 +106,10 @@ class StoreSender:
         """
         again: deque[Outgoing] = deque()
         for ended in self._send_all(objects, again):
-            other = ended.outgoing.other(ended.status)
+            other = None if ended.unread else ended.outgoing.other(ended.status)
             if other is not None:
                 again.append(other)
-            elif ended.status is None:
+            elif ended.status is None and not ended.unread:
                 yield replace(ended, status=ended.outgoing.refusal)
             else:
                 yield ended
@@ -152,6 +154,7 @@ class StoreSender:
                 outgoing,
                 None,
                 message("its file cannot be read: %(error)s", error=type(error).__name__),
+                unread=True,
             )
         outstanding[message_id] = outgoing
         return self._receive_answer(outstanding) if len(outstanding) >= self.window else None

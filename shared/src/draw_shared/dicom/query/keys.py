@@ -116,6 +116,12 @@ REQUEST_ATTRIBUTE_KEYWORDS: Final = (
 """Attributes of each item in `series.request_attributes`, a list of documents by keyword."""
 
 BY_TAG: Final = {attribute.tag: attribute for attribute in ATTRIBUTES}
+SAID_BY_OBJECTS: Final = ("SeriesDescription", "ProtocolName")
+"""Attributes of the series that each object's row has in `attributes` too, as it says it.
+
+The series has the words of the first object; rules of routing must see a localizer behind it.
+"""
+
 BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in ATTRIBUTES}
 
 UNIQUE_KEYS: Final = {

@@ -19,7 +19,7 @@ from draw_api.models.config import (
 )
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
-from draw_api.services.config import MAX_COMMENT_LENGTH, etag
+from draw_api.services.documents import MAX_COMMENT_LENGTH, etag
 from draw_shared.contracts.texts import LINE
 
 router = APIRouter(prefix="/api/v1/config", tags=["configuration"])

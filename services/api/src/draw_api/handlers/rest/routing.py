@@ -20,7 +20,7 @@ from draw_api.models.routing import (
     RoutingReasons,
     RoutingVersion,
 )
-from draw_api.services.config import etag
+from draw_api.services.documents import etag
 from draw_shared.routing.document import RoutingDocument
 from draw_shared.routing.presets import PRESETS
 
@@ -32,7 +32,7 @@ MayChangeRouting = Annotated[Principal, requires(Permission.CHANGE_ROUTING)]
 
 @router.get("", responses=responses(HTTPStatus.CONFLICT))
 def current(response: Response, _: MayReadRouting, work: InWork) -> RoutingVersion:
-    """Return the rules in force; `ETag` names their version. They are not carried out yet."""
+    """Return the rules in force; `ETag` names their version."""
     return _set_etag(response, work.routing.current())
 
 

@@ -1,7 +1,7 @@
 """Studies and patients of the archive, and one study with its series."""
 
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, get_args
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from draw_api.handlers.web.deliveries import STATES, newest_of
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.languages import N_
 from draw_api.handlers.web.pages import View, address, page, redirect
@@ -38,6 +39,7 @@ from draw_api.models.archive import (
     StudySort,
 )
 from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
+from draw_api.models.deliveries import RoutedDelivery
 from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
@@ -211,6 +213,9 @@ class StudyView(View):
     nodes: list[Node]
     hold: Transaction | None
     """The line of the log that says who holds the study, and why."""
+    gone: Page[RoutedDelivery]
+    """The newest of its deliveries."""
+    delivery_states: ClassVar[Mapping[str, tuple[str, str]]] = STATES
 
 
 @router.get("/studies")
@@ -349,6 +354,7 @@ def study(
             ConflictCriteria(study_instance_uid), None, MAX_CONFLICTS
         ),
         nodes=[node for node in work.nodes.offered() if node.active],
+        gone=newest_of(work, study_instance_uid),
     )
     return page(request, by, view)
 

@@ -28,7 +28,7 @@ from draw_api.models.failures import FieldProblem, Invalid, PreconditionFailed
 from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 from draw_api.models.texts import whole_number
-from draw_api.services.config import etag
+from draw_api.services.documents import etag
 
 router = APIRouter(include_in_schema=False)
 

@@ -20,7 +20,9 @@ from draw_api.models.activity import LastDay, LastReceived, Throughput
 from draw_api.models.archive import Study
 from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
 from draw_api.models.control import ServiceState
-from draw_api.models.failures import NotFound
+from draw_api.models.deliveries import FailedDeliveries
+from draw_api.models.destinations import DestinationSummary
+from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.jobs import Job
 from draw_api.models.peers import RejectedPeer
 from draw_api.models.permissions import Permission
@@ -89,6 +91,8 @@ class DashboardView(View):
     many_conflicts: bool
     last_stored: Transaction | None
     disabled_webhooks: int
+    failed_deliveries: Sequence[FailedDeliveries]
+    held_destinations: Sequence[DestinationSummary]
     retried: ClassVar[frozenset[str]] = RETRIED
     hastened: ClassVar[tuple[str, ...]] = HASTENED
 
@@ -113,6 +117,8 @@ class DashboardView(View):
             or self.many_conflicts
             or self.dead
             or self.disabled_webhooks
+            or self.failed_deliveries
+            or self.held_destinations
             or self.silent
             or self.unlike_configured
             or self.status.storage.refusing
@@ -179,7 +185,17 @@ def _look(work: UnitOfWork) -> DashboardView:
         many_conflicts=not few,
         last_stored=next(iter(work.transactions.transactions(stored, None, 1).items), None),
         disabled_webhooks=work.webhooks.disabled(),
+        failed_deliveries=work.deliveries.failed(since),
+        held_destinations=_held(work),
     )
+
+
+def _held(work: UnitOfWork) -> list[DestinationSummary]:
+    """Return the destinations that are held; none if the rules cannot be read."""
+    try:
+        return work.destinations.held()
+    except Conflict:
+        return []
 
 
 def _conflicting_studies(

@@ -50,7 +50,6 @@ class RetrieveListView(View):
 
     found: Page[Retrieve]
     state: str
-    cursor: str | None
     states: ClassVar[tuple[str, ...]] = STATES
 
 
@@ -219,7 +218,7 @@ def _list(work: UnitOfWork, state: str | None, cursor: str | None) -> RetrieveLi
     found = work.retrieves.retrieves(
         state=state, node_id=None, parent_id=None, cursor=cursor, limit=ON_A_PAGE
     )
-    return RetrieveListView(found, state or "", cursor)
+    return RetrieveListView(found, state or "")
 
 
 def _look(work: UnitOfWork, job_id: UUID) -> RetrieveView | OtherJobView:

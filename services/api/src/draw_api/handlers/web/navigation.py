@@ -50,6 +50,7 @@ NAVIGATION: Final = (
             ),
             NavigationEntry("/jobs", N_("Jobs"), "tasks", Permission.READ_JOBS),
             NavigationEntry("/nodes", N_("Remote nodes"), "nodes", Permission.READ_NODES),
+            NavigationEntry("/routing", N_("Routing"), "route", Permission.READ_ROUTING),
         ),
     ),
     (

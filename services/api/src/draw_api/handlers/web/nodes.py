@@ -73,7 +73,6 @@ class NodeListView(View):
     fragment: ClassVar[str] = "nodes/_list.html.jinja"
 
     found: Page[Node]
-    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +253,7 @@ def remove(act: ManageNodesAct, work: InWork, node_id: RowId) -> Response:
 
 
 def _look_at_list(work: UnitOfWork, cursor: str | None) -> NodeListView:
-    return NodeListView(work.nodes.nodes(cursor, ON_A_PAGE), cursor)
+    return NodeListView(work.nodes.nodes(cursor, ON_A_PAGE))
 
 
 def _look(request: Request, work: UnitOfWork, node_id: int) -> NodeView:

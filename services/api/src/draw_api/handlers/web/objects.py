@@ -1,7 +1,7 @@
 """The content of objects: the image viewer, pictures, elements, files."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, ClassVar, Final
@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from draw_api.handlers.downloads import archive_headers
 from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web import words
+from draw_api.handlers.web.deliveries import STATES, newest_of
 from draw_api.handlers.web.languages import N_
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
@@ -20,6 +21,7 @@ from draw_api.handlers.work import InWork
 from draw_api.models.access import Principal
 from draw_api.models.archive import Series, Study
 from draw_api.models.conflicts import ConflictCriteria
+from draw_api.models.deliveries import RoutedDelivery
 from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import (
     MAX_EDGE,
@@ -31,6 +33,7 @@ from draw_api.models.objects import (
     Rendering,
     StoredSlice,
 )
+from draw_api.models.paging import Page
 from draw_api.models.permissions import Permission
 
 router = APIRouter(include_in_schema=False)
@@ -80,6 +83,9 @@ class SeriesView(View):
     center: float | None
     width: float | None
     inverted: bool
+    gone: Page[RoutedDelivery]
+    """The newest of its deliveries."""
+    delivery_states: ClassVar[Mapping[str, tuple[str, str]]] = STATES
     without_picture: ClassVar[tuple[str, ...]] = WITHOUT_PICTURE
 
     @property
@@ -161,6 +167,7 @@ def series(  # noqa: PLR0917 - query parameters, given by name
         center=center,
         width=width,
         inverted=inverted,
+        gone=newest_of(work, study_instance_uid, series_instance_uid),
     )
     return page(request, by, view)
 

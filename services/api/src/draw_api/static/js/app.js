@@ -155,7 +155,10 @@
 
   // A stream that ends is opened again, later and later; meanwhile the page says how old it is.
   function follow(place, wait, heard) {
-    const source = new EventSource(place.dataset.live);
+    const address = new URL(place.dataset.live, location);
+    // Of a day that is the visitor's.
+    if ("liveZone" in place.dataset) address.searchParams.set("zone", zone);
+    const source = new EventSource(address);
     let ended = false;
     sources.push(source);
     source.onopen = () => { dots(true); };
