@@ -18,9 +18,9 @@ from support.certificates import Authority
 from support.counting_peer import CountingPeer
 from support.delivered import UNFINISHED, add_node, deliveries, put_rules
 from support.suite import Suite, set_config, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 ARRIVAL_SECONDS = 60
 BROUGHT = """

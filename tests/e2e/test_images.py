@@ -15,7 +15,7 @@ from support.image_build import asked, started
 from tools.processes import free_port
 from tools.service_process import SERVICES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "7.8.9"

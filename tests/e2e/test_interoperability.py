@@ -12,9 +12,9 @@ from support import foreign_clients as clients
 from support.certificates import Authority
 from support.datasets import encoded_data_set, series, write_all
 from support.receiver_process import ReceiverProcess
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 SIZES = (2_000, 140_000, 700_000)
 

@@ -24,10 +24,11 @@ from support.install_page import InstallPage
 from support.launched import Launched
 from support.service_finder import ROOT
 from support.suite import signed_in
+from support.waiting import wait_until
 from tools.local_postgres import PASSABLE
-from tools.processes import alive, command_line, free_port, wait_until
+from tools.processes import alive, command_line, free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 # The promises are 10 s and 15 s on a machine of its own; here other suites start on the same
 # two cores.

@@ -23,13 +23,12 @@ from support.prometheus import (
     rules,
 )
 from support.steady_stores import SteadyStores
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.fault,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.needs("prometheus"),
 ]
 

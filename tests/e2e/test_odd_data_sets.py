@@ -20,7 +20,7 @@ from support.data_set_tree import tree
 from support.raw_stores import raw_association
 from support.suite import signed_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 GET = StudyRootQueryRetrieveInformationModelGet
 AT_ONCE = 40

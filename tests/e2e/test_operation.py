@@ -18,7 +18,7 @@ from support.steady_stores import SteadyStores
 from support.suite import Suite
 from tools.processes import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"

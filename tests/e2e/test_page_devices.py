@@ -14,11 +14,9 @@ from support import browser as browsers
 from support import foreign_clients, peers, phantom, senders
 from support.browser import DESKTOP, PHONE, Visitor
 from support.suite import AE_TITLE, set_config, set_receiver_config, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
-LIVE = 6_000
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +89,26 @@ def test_a_device_calls_is_allowed_added_and_tested_back(
     expect(page.get_by_text("Nobody has called yet")).to_be_visible()
     echo(running_suite.dicom_port, remote.ae_title, accepted=False)
     call = page.locator(".calls > li", has_text=remote.ae_title)
-    expect(call).to_contain_text("Rejected", timeout=LIVE)
+    expect(call).to_contain_text("Rejected")
     expect(call).to_contain_text("not in the list of allowed AE titles")
     page.reload()
     # Whoever calls meanwhile stands first, and is not let in by a click on this one.
     allow = call.get_by_role("button", name="Allow from 127.0.0.1").element_handle()
     echo(running_suite.dicom_port, "SOMEBODY_ELSE", accepted=False)
-    expect(page.locator(".calls > li").first).to_contain_text("SOMEBODY_ELSE", timeout=LIVE)
+    expect(page.locator(".calls > li").first).to_contain_text("SOMEBODY_ELSE")
     assert allow.evaluate("a => a.form.elements.calling_ae.value") == remote.ae_title
     allow.click()
     expect(page.get_by_role("status")).to_contain_text("let in")
     expect(call).to_contain_text("let the device call once more")
     wait_for_echo(running_suite.dicom_port, remote.ae_title, accepted=True)
-    expect(call).to_contain_text("C-ECHO answered", timeout=LIVE)
+    expect(call).to_contain_text("C-ECHO answered")
     call.get_by_role("link", name="Continue with this device").click()
     assert page.input_value("#f-name") == remote.ae_title
     assert page.input_value("#f-host") == "127.0.0.1"
     page.fill("input.port", str(remote.port))
     page.get_by_role("button", name="Add and test").click()
     steps = page.locator(".checklist li")
-    expect(steps).to_have_count(5, timeout=LIVE)
+    expect(steps).to_have_count(5)
     expect(page.locator(".checklist li.passed")).to_have_count(5)
     page.reload()
     expect(page.locator(".checklist li.passed")).to_have_count(5)
@@ -133,12 +131,12 @@ def test_a_web_server_on_the_port_is_called_a_web_server_and_all_nodes_are_teste
     page.fill("input.port", str(server.server_address[1]))
     page.get_by_role("button", name="Add and test").click()
     failed = page.locator(".checklist li.failed")
-    expect(failed).to_contain_text("this is a web server (HTTP), not DICOM", timeout=3 * LIVE)
+    expect(failed).to_contain_text("this is a web server (HTTP), not DICOM")
     expect(failed).to_contain_text("DICOM association")
     page.goto("/nodes")
     page.get_by_role("button", name="Test all").click()
     expect(page.get_by_role("status")).to_contain_text("tests are on their way")
-    expect(page.locator("table.nodes")).to_contain_text("web server", timeout=3 * LIVE)
+    expect(page.locator("table.nodes")).to_contain_text("web server")
     server.shutdown()
 
 

@@ -42,9 +42,10 @@ from support.raw_stores import raw_association
 from support.receptions import encoded
 from support.service_finder import program
 from support.suite import AE_TITLE, Suite, signed_in
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 FIND = StudyRootQueryRetrieveInformationModelFind
 GET = StudyRootQueryRetrieveInformationModelGet

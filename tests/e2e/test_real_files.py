@@ -39,9 +39,10 @@ from support.elements import SECONDARY_CAPTURE, SEQUENCE_END, mark
 from support.raw_stores import raw_association
 from support.real_files import real_files
 from support.suite import all_pages, signed_in
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 INDEX_SECONDS = 60.0
 NATIVE = {EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED_LITTLE}

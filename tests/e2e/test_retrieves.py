@@ -23,14 +23,14 @@ from support.generated_node import NUMBERS, GeneratedNode, Index, rows_of
 from support.retrieving import ground as running_ground
 from support.retrieving import studies, uid_of
 from support.suite import all_pages
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/retrieve_client.py"
 CUT_BYTES = 400
 QUIET_SECONDS = 60
 """As the configuration has it at first."""
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from support.raw_stores import raw_association
 from support.replicas import add_replica, haproxy
 from support.steady_stores import SteadyStores
 from support.suite import Suite, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 STORES = 3000
 PEERS = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")

@@ -13,9 +13,9 @@ from support import datasets, peers, senders
 from support.browser import PHONE, Visitor
 from support.delivered import deliveries, put_rules
 from support.suite import signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 HERE = "/api/v1/standing-queries"
 PATIENT = "STANDING"

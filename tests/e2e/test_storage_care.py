@@ -23,9 +23,9 @@ from support.indexed import DAY, content_hash, stored_files
 from support.receptions import same_instance
 from support.senders import association, build_context, contexts_of, send_objects
 from support.suite import Suite, all_pages, draw_admin, set_config, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 TABLES = {
     "patients": "patient_id, issuer_of_patient_id, unidentified_study_uid",

@@ -21,9 +21,9 @@ from support.next_release import LaterRelease, revision_after
 from support.onlooker import Onlooker
 from support.steady_stores import SteadyStores
 from support.suite import Suite, draw_admin, set_config, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PEERS = ("127.0.0.2", "127.0.0.3")
 ASKING = ("indexer", "qr-worker", "api")

@@ -19,14 +19,13 @@ from support.prometheus import prometheus
 from support.service_finder import ROOT
 from support.steady_stores import SteadyStores
 from support.suite import Suite
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-REVIVAL_SECONDS = 300
+REVIVAL_SECONDS = 120
 """Queues elect leaders and take members back one after the other."""
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.fault,
-    pytest.mark.timeout(600),
     pytest.mark.needs("haproxy", "prometheus", "rabbitmq-server"),
 ]
 
@@ -132,7 +131,7 @@ def test_the_leader_s_node_is_killed_during_stores(cluster, suite, watching):
     assert cluster.queues()[INSTANCE_STORED].leader != leader.node
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_last_but_one_node_is_killed_during_stores(cluster, suite, watching):
     """Without a majority the broker takes nothing; what is stored meanwhile waits in the spool."""
     running = [node for node in cluster.nodes if node.running()]

@@ -17,7 +17,7 @@ from support import datasets
 from support.forked import children
 from support.indexed import IndexedStorage
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 KILLS = 20
 DAYS = 30

@@ -16,7 +16,7 @@ from support.forked import children
 from support.indexed import IndexedStorage
 from support.receptions import receive, same_instance
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 SEQUENTIAL = Layout(StorageStructure.STUDY, FileNaming.SEQUENTIAL)
 NAMED = "SELECT path FROM instances UNION SELECT path FROM instance_conflicts"

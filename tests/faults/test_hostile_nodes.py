@@ -19,7 +19,7 @@ from support import asking, hostile, lying_nodes
 from support.asking import CT, STORAGE_CONTEXT
 from support.lying_nodes import SCRIPTS, acceptance, asked, command, lying, pdata, store_request
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.security, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.security]
 
 MAX_GROWTH_MIB = 64
 LARGE_BYTES = 300_000_000

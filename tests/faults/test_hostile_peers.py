@@ -24,9 +24,9 @@ from support.datasets import encoded_data_set, series
 from support.raw_stores import raw_association
 from support.receiver_process import ReceiverProcess
 from support.receptions import encoded
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.security, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.security]
 
 LARGE_BYTES = int(os.environ.get("DRAW_TEST_LARGE_BYTES", "300000000"))
 MOST_GROWTH_MIB = 64

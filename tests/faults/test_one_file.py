@@ -19,9 +19,9 @@ from support import datasets
 from support.indexed import files_below, stored_files
 from support.senders import send_objects
 from support.suite import Suite, draw_admin, set_receiver_config, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 LAYOUTS = list(itertools.product(StorageStructure, FileNaming))
 NAMED = "SELECT path FROM instances UNION SELECT path FROM instance_conflicts"

@@ -20,7 +20,7 @@ from support import small_disk
 from support.receptions import DEFAULT
 from support.service_finder import program
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 
 DISK_BYTES = 1024**3
 SECONDS = 3.0

@@ -26,9 +26,9 @@ from support.raw_stores import raw_association
 from support.receiver_process import ReceiverProcess
 from support.receptions import encoded
 from support.small_disk import fill, mounted
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 
 
 @pytest.fixture

@@ -24,9 +24,10 @@ from support.datasets import build, encoded_data_set, series
 from support.raw_stores import raw_association, rejection
 from support.receiver_process import ReceiverProcess
 from support.receptions import encoded
-from tools.processes import alive, wait_until
+from support.waiting import wait_until
+from tools.processes import alive
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 GRACE_SECONDS = 10
 

@@ -21,9 +21,9 @@ from support.faults import own_rabbitmq
 from support.faulty_peer import AE
 from support.retrieving import ground as running_ground
 from support.retrieving import studies, uid_of
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.fault]
 
 ECHO = (ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),)
 JOBS = 50

@@ -25,7 +25,7 @@ from draw_shared.dicom.query.query import COMPUTED, REQUEST_ATTRIBUTE_TAGS, pars
 from support import index_rows, service_finder
 from support import matching_reference as reference
 
-pytestmark = [pytest.mark.property, pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.property, pytest.mark.integration]
 
 SERIES = 240
 LETTERS = "aAbBéÄ山%_[.{|+$"

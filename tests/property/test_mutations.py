@@ -41,9 +41,9 @@ from support.engine import listening
 from support.faulty_peer import AE, outgoing_of, peer
 from support.kept_config import keep_config
 from support.recorded import Tap, sessions
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.property, pytest.mark.security, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.property, pytest.mark.security]
 
 CASES = 10_000
 ANSWER_CASES = 1500

@@ -18,7 +18,7 @@ from support import routing_reference as reference
 from support.routing_documents import with_destinations
 from support.routing_generated import SAMPLES, rules
 
-pytestmark = [pytest.mark.property, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.property
 
 PAIRS = 5000
 HEADERS_PER_DOCUMENT = 10

@@ -36,9 +36,9 @@ from draw_shared.dicom.transcoding.source import NotNow, TooCostly, Untranscodab
 from draw_shared.dicom.transcoding.transcoder import Transcoder
 from support import datasets
 from support.elements import element, encapsulated, write
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.security, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.security
 
 MIB = 1024 * 1024
 SMALL = DecodingLimits(longest_frame=MIB, longest_inflated=16 * MIB, process_bytes=64 * MIB)

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
 from support import phantom, senders
 from support.suite import ADMIN_PASSWORD, signed_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.security, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.security]
 
 PATIENT = "CANARY-4711"
 LINES = """

@@ -22,10 +22,10 @@ from support import senders
 from support.datasets import build, series
 from support.raw_stores import raw_association
 from support.suite import Suite, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 from tools.service_process import SERVICES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.security, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.security]
 
 FIND = StudyRootQueryRetrieveInformationModelFind
 HERSELF = {

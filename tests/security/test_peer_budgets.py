@@ -22,9 +22,9 @@ from support.datasets import build
 from support.kept_config import keep_config
 from support.raw_stores import raw_association
 from support.receiver_process import ReceiverProcess
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.security, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.security]
 
 GREEDY, HONEST, OTHER = "127.0.0.66", "127.0.0.2", "127.0.0.3"
 LISTED = "CT_LISTED"

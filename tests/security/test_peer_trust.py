@@ -21,7 +21,8 @@ from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
 from support.certificates import HERE, Authority, trust
 from support.engine import listening
 from support.service_finder import program
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
 pytestmark = pytest.mark.security
 

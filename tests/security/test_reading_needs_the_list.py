@@ -20,7 +20,7 @@ from draw_shared.dicom.network.rights import Right
 from support.datasets import build
 from support.raw_stores import raw_association, rejection
 from support.receiver_process import ReceiverProcess
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.security]
 

@@ -59,7 +59,7 @@ from draw_shared.dicom.network.wire import Wire
 from draw_shared.runtime.config_watch import LiveConfig
 from support.certificates import Authority, trust
 from support.engine import RecordingProvider, listening
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.security
 

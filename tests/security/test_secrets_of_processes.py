@@ -13,10 +13,11 @@ from sqlalchemy import make_url
 from support import datasets, senders, service_finder
 from support.raw_stores import raw_association
 from support.suite import ADMIN_PASSWORD, ROLE_PASSWORD, Suite, signed_in
-from tools.processes import command_line, environment, group_members, wait_until
+from support.waiting import wait_until
+from tools.processes import command_line, environment, group_members
 from tools.service_process import SERVICES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 READING = ("draw_indexer.adapters.reader_process", "draw_api.adapters.object_child")
 SECRET = re.compile(r"DRAW_(?!LOG_)\w*(URL|FILE|PASSWORD|SECRET)=")

@@ -16,7 +16,8 @@ from draw_shared.dicom.network.tls import ServerTls, TlsFiles
 from support.certificates import Authority, trust
 from support.engine import listening
 from support.replicas import configuration, running_haproxy
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.security, pytest.mark.needs("haproxy")]
 

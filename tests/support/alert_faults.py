@@ -26,7 +26,8 @@ from support.raw_stores import raw_association
 from support.service_finder import program
 from support.steady_stores import SteadyStores
 from support.suite import ADMIN_PASSWORD, Suite, signed_in
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
 GB = 1000**3
 LEFT_BYTES = 16_000_000

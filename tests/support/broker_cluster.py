@@ -19,8 +19,9 @@ from typing_extensions import override
 from draw_shared.messaging.queue_depths import QUEUES
 from support.replicas import running_haproxy
 from support.service_finder import ROOT
+from support.waiting import wait_until
 from tools.local_rabbitmq import LocalRabbitmq, program
-from tools.processes import free_port, wait_until
+from tools.processes import free_port
 
 NAMES = ("one", "two", "three")
 SECRET = "of these three nodes"

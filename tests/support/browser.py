@@ -4,7 +4,7 @@ import re
 import shutil
 from contextlib import contextmanager
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from support.service_finder import ROOT, missing
 from support.suite import ADMIN_PASSWORD
@@ -16,6 +16,8 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 SERIOUS = ("serious", "critical")
+PATIENCE_MILLISECONDS = 45_000
+"""For what is not there yet: a page, or what it shall show."""
 # What is wider than its box, and words of a table that are broken in two. UIDs may be broken.
 MISFITS = r"""() => {
   const found = new Set();
@@ -69,6 +71,7 @@ def chromium():
     """Yield a browser."""
     path = executable()
     with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MILLISECONDS)
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield browser
         browser.close()
@@ -82,7 +85,7 @@ class Visitor:
         options.setdefault("viewport", DESKTOP)
         options.setdefault("locale", "en-GB")
         self.context = browser.new_context(timezone_id="Europe/Berlin", base_url=url, **options)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(PATIENCE_MILLISECONDS)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))

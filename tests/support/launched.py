@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 from support.service_finder import ROOT
-from tools.processes import command_line, environment, find, free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import command_line, environment, find, free_port
 
 READY_SECONDS = 120
 MARKS = ("DRAW_SUITE", "DRAW_PRIVATE_RABBITMQ")

@@ -9,7 +9,7 @@ import httpx
 
 from support.service_finder import program
 from support.suite import AE_TITLE, Suite
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 LISTS = ("nodes", "jobs", "webhooks", "changes", "transactions", "studies", "ae-titles")
 PAUSE_SECONDS = 0.1

@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from support.service_finder import ROOT
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
 MONITORING = ROOT / "deploy" / "monitoring"
 WINDOW = "6s"

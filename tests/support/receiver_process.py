@@ -14,7 +14,8 @@ from draw_shared.storage.layout import LATEST_DELETION, PLACE_KEY
 from support.datasets import build
 from support.kept_config import keep_config
 from support.raw_stores import raw_association
-from tools.processes import command_line, free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import command_line, free_port
 
 NOWHERE = "127.0.0.1:1"
 

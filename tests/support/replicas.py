@@ -8,7 +8,8 @@ from pathlib import Path
 
 from support.service_finder import ROOT, program
 from support.suite import Suite, listens
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 from tools.service_process import SERVICES, ServiceProcess
 
 CONFIG = ROOT / "deploy" / "haproxy" / "haproxy.cfg"

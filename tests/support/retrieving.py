@@ -8,7 +8,8 @@ from support import senders, service_finder
 from support.datasets import series
 from support.faulty_peer import AE
 from support.suite import Suite, signed_in
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 from tools.service_process import SERVICES, ServiceProcess
 
 FINAL = {"complete", "unproved", "partial", "failed", "cancelled"}

@@ -19,7 +19,7 @@ from support import peers, phantom, senders, service_finder
 from support.browser import Visitor
 from support.service_finder import ROOT
 from support.suite import Suite, signed_in
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 IMAGES = ROOT / "docs" / "images"
 MAX_PICTURE_BYTES = 300 * 1024

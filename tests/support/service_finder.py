@@ -35,8 +35,9 @@ from draw_shared.db.migrate import upgrade
 from draw_shared.db.revisions import head_revision
 from draw_shared.db.session import sqlalchemy_url
 from draw_shared.messaging.rights import RIGHTS
+from support.waiting import wait_until
 from tools import local_postgres, local_rabbitmq
-from tools.processes import started_at, wait_until
+from tools.processes import started_at
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 90

@@ -13,8 +13,9 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from draw_shared.db.session import sqlalchemy_url
 from support import service_finder
+from support.waiting import wait_until
 from tools.first_configuration import prepare
-from tools.processes import free_port, wait_until
+from tools.processes import free_port
 from tools.service_process import SERVICES, ServiceProcess, own_variable
 
 ADMIN_PASSWORD = "correct horse battery staple"

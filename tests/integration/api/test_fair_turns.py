@@ -15,7 +15,7 @@ import pytest
 from draw_api.handlers.turns import BUDGETS, RequestCost
 from support import datasets
 from support.indexed import IndexedStorage
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 

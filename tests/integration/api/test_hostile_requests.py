@@ -22,7 +22,7 @@ from draw_api.handlers.bodies import MAX_BYTES, USUAL_BYTES
 from draw_api.handlers.web.site import ROUTERS
 from draw_api.models.protection import HEADERS
 from support.api import PASSWORD, offline_document
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 

@@ -29,9 +29,9 @@ from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from support import datasets, phantom
 from support.elements import element
 from support.indexed import IndexedStorage
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.integration]
+pytestmark = pytest.mark.integration
 
 FILES = datasets.DATA / "test_files"
 # Not whole, or in a way that no codec here decodes; each is refused in words.

@@ -23,7 +23,7 @@ from support.indexed import IndexedStorage
 from support.receptions import receive, same_instance
 from support.small_disk import fill, mounted
 from support.suite import all_pages
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

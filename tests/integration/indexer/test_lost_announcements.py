@@ -28,9 +28,9 @@ from draw_shared.storage.space import Space
 from support import arrivals, datasets
 from support.indexed import IndexedStorage
 from support.receptions import DEFAULT, receive, same_instance
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 WORK = topology.INSTANCE_STORED_WORK
 UIDS = "SELECT sop_instance_uid AS uid FROM instances"

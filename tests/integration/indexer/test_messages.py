@@ -25,9 +25,9 @@ from draw_shared.storage.outbox import event_of
 from draw_shared.storage.places import Places
 from support import arrivals, datasets
 from support.receptions import opened, receive, same_instance
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 WORK = WorkQueue("test.instance-stored", ("instance.stored.*",), "test.dead", (0.3, 0.3))
 LINES = WorkQueue("test.transactions", ("transactions.recorded.*",), "test.dead", (0.3,))

@@ -15,7 +15,7 @@ from draw_indexer.services.indexing import IndexingService
 from draw_shared.contracts.server_config import DuplicatePolicy
 from support import arrivals
 
-pytestmark = [pytest.mark.integration, pytest.mark.property, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.property]
 
 TREE = {"1.1": ("2.1", "3.1"), "1.2": ("2.1", "3.1"), "1.3": ("2.2", "3.1"), "1.4": ("2.3", "3.2")}
 

@@ -32,7 +32,7 @@ from draw_shared.storage.announced import AnnouncedRecords
 from draw_shared.storage.removal import StorageFiles
 from support import arrivals, datasets
 from support.arrivals import arrival
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

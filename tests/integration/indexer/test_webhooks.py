@@ -26,7 +26,7 @@ from support import arrivals
 from support import hook_receiver as receivers
 from support.certificates import Authority
 from support.hook_receiver import faulty_receiver, hook_receiver
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

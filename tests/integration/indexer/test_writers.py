@@ -16,7 +16,7 @@ from draw_shared.errors import Transient
 from support import arrivals
 from support.arrivals import arrival
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 WRITERS = 4
 

@@ -31,7 +31,7 @@ from support import datasets, senders
 from support.celery_worker import TASK, celery_worker
 from support.delivery_rows import DeliveryRows
 from support.indexed import IndexedStorage, content_hash
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

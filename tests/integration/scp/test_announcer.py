@@ -25,7 +25,7 @@ from draw_shared.messaging import topology
 from draw_shared.storage import spool
 from support.datasets import series
 from support.receptions import DEFAULT, opened, receive
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 DONE = TransactionLine(0.0, TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1", status=0)
 HERE = AnnouncerConfig(DEFAULT, log_received=True, log_level="INFO")

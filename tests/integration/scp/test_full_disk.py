@@ -17,7 +17,7 @@ from support.datasets import series
 from support.publishing import FakePublisher
 from support.receptions import DEFAULT, opened, receive
 from support.small_disk import fill, mounted
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 BATCH = 500
 

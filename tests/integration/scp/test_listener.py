@@ -26,7 +26,8 @@ from support.datasets import build
 from support.kept_config import keep_config
 from support.operating import self_signed
 from support.raw_stores import raw_association, rejection
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
 
 class Bench:

@@ -12,7 +12,7 @@ from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.messaging import topology
 from draw_shared.messaging.control import ControlListener
 from draw_shared.messaging.publisher import Publisher
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

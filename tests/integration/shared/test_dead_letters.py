@@ -9,7 +9,7 @@ import pytest
 from draw_shared.messaging import connection, topology
 from draw_shared.messaging.dead_letters import QUEUES, DeadLetters
 
-pytestmark = [pytest.mark.integration]
+pytestmark = pytest.mark.integration
 
 QUEUE = "indexer.dead"
 WORK = topology.TRANSACTIONS

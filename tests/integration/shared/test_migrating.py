@@ -22,7 +22,7 @@ from draw_shared.runtime.schema_watch import SchemaWatch
 from support import service_finder
 from support.next_release import EXPAND, TABLES, LaterRelease
 from support.suite import rows
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

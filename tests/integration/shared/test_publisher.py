@@ -11,9 +11,9 @@ from draw_shared.messaging.publisher import MAX_JOINED_MESSAGES, Publisher
 from draw_shared.storage.outbox import event_of
 from support import datasets
 from support.receptions import opened, receive
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture

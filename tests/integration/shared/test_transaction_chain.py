@@ -10,7 +10,7 @@ from draw_shared.db import transaction_chain
 from draw_shared.db.session import Database
 from draw_shared.db.transaction_verification import verify
 from support import arrivals
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 

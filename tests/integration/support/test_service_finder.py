@@ -11,7 +11,8 @@ from sqlalchemy import text
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.session import Database
 from support.service_finder import ROOT, named
-from tools.processes import command_line, find, wait_until
+from support.waiting import wait_until
+from tools.processes import command_line, find
 
 pytestmark = pytest.mark.integration
 

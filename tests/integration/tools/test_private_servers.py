@@ -10,12 +10,13 @@ import psycopg
 import pytest
 
 from support import service_finder
+from support.waiting import wait_until
 from tools import local_postgres
 from tools.local_postgres import LocalPostgres
 from tools.local_rabbitmq import LocalRabbitmq, installed_release
-from tools.processes import command_line, environment, find, wait_until
+from tools.processes import command_line, environment, find
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 
 def _working_in(folder):

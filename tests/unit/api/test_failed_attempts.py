@@ -8,7 +8,7 @@ from draw_api.adapters import passwords
 from draw_api.adapters.passwords import FailedAttempts
 from draw_api.models.failures import TooManyAttempts
 
-pytestmark = [pytest.mark.security]
+pytestmark = pytest.mark.security
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 

@@ -13,7 +13,7 @@ import pytest
 from draw_api.adapters.http_connection import ConnectionLimits, ConnectionTimeouts
 from draw_api.adapters.web_server import WebServer
 from draw_api.models.protection import HEADERS
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.security
 

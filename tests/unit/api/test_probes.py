@@ -13,7 +13,7 @@ from draw_api.adapters.web_server import WebServer
 from draw_api.handlers.probes import probes
 from draw_shared.runtime.health import Health
 from draw_shared.runtime.lifecycle import State
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 THREADS = 40
 """So many requests FastAPI handles at a time."""

@@ -19,9 +19,9 @@ from draw_shared.contracts.transaction import (
 from draw_shared.dicom.network.service import AssociationInfo
 from draw_shared.storage import spool
 from support.publishing import FakePublisher
-from tools.processes import wait_until
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.security]
+pytestmark = pytest.mark.security
 
 INFO = AssociationInfo("a1", "ASKING", "DRAW", "192.0.2.7", "", datetime.now(UTC), {}, 0, "")
 

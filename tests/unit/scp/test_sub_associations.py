@@ -44,7 +44,8 @@ from support.aborting_peers import (
 )
 from support.certificates import Authority
 from support.engine import RecordingProvider, listening
-from tools.processes import free_port, wait_until
+from support.waiting import wait_until
+from tools.processes import free_port
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

@@ -15,7 +15,7 @@ from draw_shared.contracts.transaction import TransactionKind, TransactionOutcom
 from draw_shared.dicom.network.service import Peer, Reject
 from draw_shared.storage import spool
 from support.publishing import FakePublisher
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 LINE = TransactionLine(time.time(), TransactionKind.C_STORE, TransactionOutcome.SUCCESS, "a1")
 

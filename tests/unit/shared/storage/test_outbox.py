@@ -12,7 +12,7 @@ from draw_shared.storage.places import Places
 from support.datasets import build, series
 from support.publishing import FakePublisher
 from support.receptions import DEFAULT, opened, receive
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from draw_shared.storage.place_key import PlaceKeyDamaged
 from draw_shared.storage.places import Places, Unopened
 from support.publishing import announcement
 
-pytestmark = [pytest.mark.security]
+pytestmark = pytest.mark.security
 
 EVENT = announcement().model_copy(update={"path": "objects/CANARY-4711/1.2/1.3/1.4.dcm"})
 

@@ -35,7 +35,7 @@ from draw_shared.dicom.network.service import AssociationOutcome
 from draw_shared.dicom.network.shares import Limits
 from support.engine import RecordingProvider, listening
 from support.raw_stores import rejection
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 CT = get_testdata_file("CT_small.dcm")
 

@@ -30,7 +30,7 @@ from draw_shared.dicom.network.requestor import Remote, open_association
 from draw_shared.dicom.network.service import AssociationOutcome
 from draw_shared.errors import DrawError
 from support.engine import RecordingProvider, engine_threads, listening
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.security
 

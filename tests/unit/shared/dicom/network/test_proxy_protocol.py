@@ -16,7 +16,7 @@ from draw_shared.dicom.network.limits import AcceptorLimits
 from draw_shared.dicom.network.proxy_protocol import SIGNATURE
 from draw_shared.dicom.network.shares import Limits
 from support.engine import RecordingProvider, listening
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.security
 

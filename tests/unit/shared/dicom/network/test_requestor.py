@@ -34,7 +34,7 @@ from draw_shared.dicom.network.service import (
 from draw_shared.dicom.network.shares import Limits
 from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from support.engine import RecordingProvider, listening
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 CT = get_testdata_file("CT_small.dcm")
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"

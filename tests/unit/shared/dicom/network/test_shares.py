@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from draw_shared.dicom.network.shares import Claimant, Limits, Shares, ShareShortage
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 
 class Clinic:

@@ -27,7 +27,7 @@ from draw_shared.dicom.network.store_sender import Outgoing, open_sender
 from draw_shared.dicom.network.tls import ServerTls, TlsFiles, TlsUnusable
 from support.certificates import Authority, trust
 from support.engine import listening
-from tools.processes import wait_until
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.security
 
