@@ -484,8 +484,9 @@ def a_folder_of_a_program_that_somebody_replaces_by_a_file(watched):
         watched.configure(query_retrieve={"stable_after_seconds": 1})
         held.enter_context(paused(watched, "held"))
         assert watched.store() == 0
-        failed = "SELECT id FROM deliveries WHERE finished_at IS NULL AND failures > 0"
-        assert len(watched.suite.wait_for_rows(2, failed, 120)) == 2
+        assert len(watched.suite.wait_for_rows(2, FAILING, 120)) == 2
+        # What counts before it was looked at for the first time has not grown.
+        assert wait_until(lambda: watched.prometheus.query(GIVEN_UP), 60)
         with rules_in_force(watched, json.dumps({"destinations": left, "rules": kept})):
             yield
             broken.unlink()
@@ -502,6 +503,14 @@ def a_folder_of_a_program_that_somebody_replaces_by_a_file(watched):
             assert wait_until(in_force_again, 90)
             watched.configure(query_retrieve={"stable_after_seconds": 60})
 
+
+GIVEN_UP = 'draw_qr_worker_deliveries_ended_total{destination="leaving",outcome="failed"}'
+
+# Of the group too something may have failed by then.
+FAILING = """
+    SELECT DISTINCT destination FROM deliveries
+    WHERE finished_at IS NULL AND failures > 0 AND destination IN ('program', 'leaving')
+"""
 
 ON_THE_WAY = """
     SELECT id FROM series WHERE stable_at IS NULL
