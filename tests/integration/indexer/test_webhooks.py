@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import text
 from standardwebhooks.webhooks import Webhook
 
+from draw_indexer.adapters import webhook_queries
 from draw_indexer.adapters.feed_queries import PostgresFeedRepository
 from draw_indexer.adapters.webhook_queries import CLAIM, PostgresDeliveryRepository
 from draw_indexer.adapters.webhook_sender import HttpDeliverySender, resolve
@@ -47,6 +48,10 @@ def database(own_database):
     execute(own_database, "DELETE FROM feed_positions")
     execute(own_database, "DELETE FROM changes")
     return own_database
+
+
+DEADLINE_SECONDS = 300
+"""Longer than any test here takes."""
 
 
 class Indexer:
@@ -91,6 +96,12 @@ class Indexer:
     def end(self):
         self._ended.set()
         self.sender.stop(5)
+
+
+@pytest.fixture
+def long_leases(monkeypatch):
+    """Leases outlast the deadline of a sender, as the shipped ones do."""
+    monkeypatch.setattr(webhook_queries, "LEASE_SECONDS", 2 * DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -265,12 +276,13 @@ def test_what_happened_before_a_webhook_was_made_is_not_told(database, indexer):
 # --- receivers that do not behave ----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("long_leases")
 @pytest.mark.parametrize("copies", [1, 40])
 @pytest.mark.parametrize("fault", [receivers.hang, receivers.drip_headers])
 def test_a_receiver_that_hangs_keeps_no_other_waiting(database, fault, copies):
     """All that is sent to the others arrives while nothing sent to the faulty ones has ended."""
     change_count = 20
-    indexer = Indexer(database, timeout_seconds=300)
+    indexer = Indexer(database, timeout_seconds=DEADLINE_SECONDS)
     with ExitStack() as stack:
         faulty = stack.enter_context(faulty_receiver(fault))
         healthy = [stack.enter_context(hook_receiver()) for _ in range(3)]
@@ -302,8 +314,9 @@ def test_a_receiver_that_hangs_keeps_no_other_waiting(database, fault, copies):
         assert len(senders) < 10, "threads do not grow with what hangs"
 
 
+@pytest.mark.usefixtures("long_leases")
 def test_two_senders_send_each_delivery_once_beside_one_that_hangs(database):
-    indexers = [Indexer(database, timeout_seconds=300) for _ in range(2)]
+    indexers = [Indexer(database, timeout_seconds=DEADLINE_SECONDS) for _ in range(2)]
     with faulty_receiver(receivers.hang) as faulty, hook_receiver() as receiver:
         add_webhook(database, faulty)
         add_webhook(database, receiver.url)
@@ -314,6 +327,7 @@ def test_two_senders_send_each_delivery_once_beside_one_that_hangs(database):
         assert len(receiver.requests) == 30
 
 
+@pytest.mark.usefixtures("long_leases")
 def test_names_that_are_never_found_keep_no_other_waiting(database):
     ended = threading.Event()
 
@@ -322,7 +336,7 @@ def test_names_that_are_never_found_keep_no_other_waiting(database):
             ended.wait()
         return resolve(host, port)
 
-    indexer = Indexer(database, timeout_seconds=300, resolve=slow)
+    indexer = Indexer(database, timeout_seconds=DEADLINE_SECONDS, resolve=slow)
     with hook_receiver() as receiver, indexer.delivering():
         for number in range(20):
             add_webhook(database, f"http://slow.example/{number}")
