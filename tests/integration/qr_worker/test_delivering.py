@@ -164,6 +164,30 @@ def test_a_corrected_object_replaces_its_file_and_what_a_program_has_changed_sta
     assert senders.read(second).PatientName == "Corrected^Name"
 
 
+def test_what_is_corrected_back_after_half_of_it_had_arrived_has_its_present_contents(
+    archive, tmp_path
+):
+    archive.duplicates = DuplicatePolicy.REPLACE
+    objects = datasets.series(2)
+    archive.receive(*objects)
+    folder = tmp_path / "in"
+    target = {"kind": "folder", "name": "handler", "path": str(folder), "files": "copy"}
+    deliver(archive, objects[0], target)
+    for one in objects:
+        one.PatientName = "Corrected^Name"
+    corrected = archive.receive(*objects)
+    # As a folder does that is full behind the first.
+    (archive.root / corrected[1].path).unlink()
+    with pytest.raises(StoredFileAway):
+        deliver(archive, objects[0], target)
+    for one in objects:
+        one.PatientName = "Test^Patient"
+    archive.receive(*objects)
+    deliver(archive, objects[0], target)
+    there = [senders.read(file).PatientName for file in folder.rglob("*.dcm")]
+    assert there == ["Test^Patient"] * 2
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_grows_again_waits_until_it_is_complete(archive, tmp_path, whole):
     of, _ = received(archive)

@@ -446,3 +446,28 @@ def test_a_series_that_waits_at_a_member_under_another_name_goes_to_the_next(pla
     planned.fail_tries(leaf, 1)
     planned.plan()
     assert planned.delivery(grouped)["target"] == "b"
+
+
+@pytest.mark.parametrize("series", ["1.2.3", "1.2.4"], ids=["the same", "another"])
+def test_a_group_passes_over_a_member_at_which_another_destination_hangs(planned, series):
+    for name, port in (("pacs", 104), ("second", 105)):
+        planned.add_node(name, port)
+    members = [node("a", "pacs"), node("b", "second")]
+    planned.put(node("direct", "pacs"), *members, {**GROUP, "after_seconds": 20})
+    direct = planned.deliver("direct", series="1.2.3")
+    planned.plan()
+    planned.run(direct, 10)
+    queued = planned.deliver("group", series="1.2.9")
+    planned.plan()
+    assert planned.delivery(queued)["target"] == "a"
+    planned.execute("UPDATE job_attempts SET started_at = started_at - interval '11 seconds'")
+    number = planned.deliver("group", series=series)
+    planned.plan()
+    assert planned.delivery(number)["target"] == "b"
+    assert planned.with_job(queued)["cancel_requested"]
+    assert planned.state("group")["in_force"] == "b"
+    # Something arrives: it is slow, and not down.
+    planned.show(direct, arrived=1)
+    later = planned.deliver("group", series="1.2.5")
+    planned.plan()
+    assert planned.delivery(later)["target"] == "a"

@@ -147,6 +147,26 @@ def test_an_endpoint_has_what_it_has_answered_for_last():
             assert len(peer.got) == sent
 
 
+def test_what_is_corrected_back_is_sent_if_a_worker_died_with_the_answer_to_the_correction():
+    archive, peer = Archive(thing(1, b"original")), Peer()
+    deliver(archive, peer)
+    archive.things = [thing(1, b"corrected")]
+    kept = archive.record
+
+    def die_with_the_answer(lease, endpoint, delivery_ids, objects):
+        if objects[0].content_sha256 == b"corrected":
+            raise Transient("the database is away")
+        kept(lease, endpoint, delivery_ids, objects)
+
+    archive.record = die_with_the_answer
+    with pytest.raises(Transient):
+        deliver(archive, peer)
+    archive.record = kept
+    archive.things = [thing(1, b"original")]
+    assert deliver(archive, peer).state is JobState.COMPLETE
+    assert peer.got == ["1.2.1.1"] * 3
+
+
 @pytest.mark.parametrize("sender", [("PARTNER", "192.0.2.10"), ("PLAN", "192.0.2.99")])
 @pytest.mark.parametrize("contents", ["bcdef", "bcbc"], ids=["ever new", "in turns"])
 def test_what_comes_back_changed_goes_to_an_endpoint_three_times(sender, contents):

@@ -1105,6 +1105,7 @@ class DeliveredObjectRow(SQLModel, table=True):
     endpoint: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
     sop_instance_uid: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
     content_sha256: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    """Empty while the content is being replaced, as nobody knows then what is there."""
     delivery_id: int = Field(sa_column=_parent("deliveries.id"))
     status: int = Field(default=0, sa_column=_whole())
     answered_at: datetime = Field(default_factory=_now, sa_column=_moment())

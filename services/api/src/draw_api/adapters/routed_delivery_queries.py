@@ -127,11 +127,11 @@ FAILED: Final = text(
 ONE: Final = text(
     f"SELECT {COLUMNS}, c.undecided, d.payload AS fields FROM deliveries d {ABOUT} WHERE d.id = :id"  # noqa: S608
 )
-# What a folder was given has no answer of a node.
+# What a folder was given has no answer of a node, nor has what is being replaced there.
 OBJECTS: Final = text(
     """
     SELECT sop_instance_uid, endpoint, status, answered_at FROM delivered_objects
-    WHERE delivery_id = :id AND left(endpoint, 1) <> '/'
+    WHERE delivery_id = :id AND left(endpoint, 1) <> '/' AND content_sha256 <> ''
     ORDER BY answered_at, sop_instance_uid LIMIT :limit
     """
 )
@@ -141,7 +141,8 @@ STEERED: Final = text(
     """
     SELECT d.id, d.destination, d.target, d.state, d.study_instance_uid, d.created_at,
         greatest(d.delivered_count, CAST(EXISTS (SELECT FROM delivered_objects o
-            WHERE o.delivery_id = d.id AND left(o.endpoint, 1) <> '/') AS int)) AS delivered,
+            WHERE o.delivery_id = d.id AND left(o.endpoint, 1) <> '/'
+                AND o.content_sha256 <> '') AS int)) AS delivered,
         d.job_id, j.state AS job_state
     FROM deliveries d LEFT JOIN jobs j ON j.id = d.job_id
     WHERE d.id = ANY(CAST(:ids AS bigint[])) ORDER BY d.id

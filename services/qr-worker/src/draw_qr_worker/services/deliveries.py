@@ -14,6 +14,7 @@ import structlog
 
 from draw_qr_worker.models import OpenDelivery, PlanningOrder
 from draw_qr_worker.ports.deliveries import DeliveryLedger, DeliveryTurn
+from draw_qr_worker.services.delivery_places import has_arrived
 from draw_qr_worker.services.delivery_targets import NO_NODE, NO_WEBHOOK, TRIES_IN_A_TURN, Targets
 from draw_qr_worker.services.priors import batch_of
 from draw_qr_worker.services.shared_jobs import (
@@ -298,9 +299,10 @@ class DeliveryPlanner:
         ]
         if not others:
             return False
-        name, down = delivery.target, targets.is_down(delivery.target, group)
+        name, down = delivery.target, targets.has_failed(delivery.target, group)
         begun = delivery.job_state in RUNNING and delivery.job_id is not None
-        kept_from = targets.hindrance(name) or (not down and targets.is_left_alone(name))
+        passed_over = targets.is_left_alone(name) or targets.is_silent(name, group)
+        kept_from = targets.hindrance(name) or (not down and passed_over)
         if kept_from and not begun:
             return True
         hangs = self._hangs(targets, delivery, group)
@@ -319,7 +321,7 @@ class DeliveryPlanner:
     def _hangs(self, targets: Targets, delivery: OpenDelivery, group: GroupDestination) -> bool:
         since = delivery.running_since or targets.now
         late = targets.now - since >= timedelta(seconds=group.after_seconds)
-        return late and not delivery.job_progress.get("arrived")
+        return late and not has_arrived(delivery)
 
     def _begin(
         self, turn: DeliveryTurn, targets: Targets, delivery: OpenDelivery
@@ -384,13 +386,13 @@ class DeliveryPlanner:
             return None
         without: list[str] = []
         if isinstance(destination, GroupDestination):
-            # What waits at a member under another name would keep this one waiting too.
-            members = [targets.by_name[name] for name in destination.members]
-            without = [
-                one.name
-                for one in members
-                if targets.places.has_waiting(one.model_dump(mode="json"), delivery)
-            ]
+            # What waits or fails at a member under another name would keep this one waiting too.
+            for name in destination.members:
+                place = targets.by_name[name].model_dump(mode="json")
+                down = targets.is_down(name, destination)
+                held = targets.places.has_waiting(place, delivery)
+                if held or (down and not targets.places.is_free(place, delivery)):
+                    without.append(name)
         name = targets.choose(destination, delivery.created_at, without)
         target = None if name is None else targets.by_name.get(name)
         if target is not None and not isinstance(target, GroupDestination):

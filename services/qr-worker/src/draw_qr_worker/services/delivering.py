@@ -23,6 +23,7 @@ from draw_qr_worker.models import (
     InvalidJob,
     JobOutcome,
     JobState,
+    Lease,
     Postponed,
     RemoteNode,
     StatusTransient,
@@ -68,6 +69,8 @@ SECONDS_PER_WRITE: Final = 0.25
 """What a peer has answered and nobody has written is sent again if this worker dies."""
 MAX_HOPS: Final = 3
 """How often an endpoint gets an object from others than who has sent it first: a loop does so."""
+UNKNOWN_CONTENT: Final = b""
+"""Stands for the content of an object that an endpoint had, and that is being replaced there."""
 TASK_NAMESPACE: Final = UUID("0f6a5c3e-51a0-5d0b-9a0e-6f5f4dfc7f11")
 TARGET: Final[TypeAdapter[LeafDestination]] = TypeAdapter(LeafDestination)
 GROWTH_INTERVAL: Final = timedelta(seconds=5)
@@ -163,11 +166,11 @@ class DeliverTask:
         control: ExecutionControl,
     ) -> Path:
         """Put the objects of a series into its folder, and keep what that got."""
-        before = {
-            uid: contents[-1].content_sha256
-            for uid, contents in self._answers(place.path, objects).items()
-        }
+        known = self._answers(place.path, objects)
+        before = {uid: contents[-1].content_sha256 for uid, contents in known.items()}
         whole = not job.parameters.get("sop_instance_uids")
+        delivery = int(job.parameters["delivery_id"])
+        self._doubt(job.lease, place.path, [delivery] * len(objects), objects, known)
         series = HandedSeries(objects, before, whole)
         folder = self._places.put(place, series, _writer(job), control.check)
         new = [
@@ -176,8 +179,7 @@ class DeliverTask:
             if before.get(one.item.sop_instance_uid) != one.content_sha256
         ]
         if new:
-            deliveries = [int(job.parameters["delivery_id"])] * len(new)
-            self._answered.record(job.lease, place.path, deliveries, new)
+            self._answered.record(job.lease, place.path, [delivery] * len(new), new)
         return folder
 
     def _start(
@@ -225,6 +227,8 @@ class DeliverTask:
                 tally.refuse_loop(one)
             else:
                 tally.add_missing(one, hop=hop)
+        deliveries = [tally.delivery_of(uid) for uid in _uids(tally.missing)]
+        self._doubt(job.lease, endpoint_of(node), deliveries, tally.missing, known)
         try:
             try:
                 if tally.missing:
@@ -254,6 +258,30 @@ class DeliverTask:
         known = self._answers(endpoint_of(node), objects)
         return [one for one in objects if not _has(known.get(one.item.sop_instance_uid, ()), one)]
 
+    def _doubt(
+        self,
+        lease: Lease,
+        endpoint: str,
+        deliveries: Sequence[int],
+        objects: Sequence[IndexedObject],
+        known: Mapping[str, Sequence[AnsweredObject]],
+    ) -> None:
+        """Keep that nobody knows which content an endpoint has of what is about to be replaced.
+
+        Else, if this execution does not come to write down that it was, an object that is corrected
+        back meanwhile would count as there.
+        """
+        replaced = [
+            (delivery, AnsweredObject(one.item.sop_instance_uid, UNKNOWN_CONTENT))
+            for delivery, one in zip(deliveries, objects, strict=True)
+            for before in (known.get(one.item.sop_instance_uid),)
+            if before and before[-1].content_sha256 not in {one.content_sha256, UNKNOWN_CONTENT}
+        ]
+        if replaced:
+            self._answered.record(
+                lease, endpoint, [d for d, _ in replaced], [one for _, one in replaced]
+            )
+
     def _answers(
         self, endpoint: str, objects: Sequence[IndexedObject]
     ) -> Mapping[str, Sequence[AnsweredObject]]:
@@ -277,6 +305,7 @@ class _DeliveryTally:
         self._here = here
         self._expected = len(here)
         self._together = deliveries_of(job)
+        self._first = int(job.parameters["delivery_id"])
         self._control = control
         self._unwritten: list[AnsweredObject] = []
         self._written_at = time.monotonic()
@@ -297,6 +326,10 @@ class _DeliveryTally:
     def delivered(self) -> int:
         """The objects that are there, whoever brought them."""
         return len(self.there) + len(self.came_from_there) + self._answers.taken
+
+    def delivery_of(self, uid: str) -> int:
+        """Return the delivery that brings an object."""
+        return self._together.get(uid, self._first)
 
     def add_missing(self, one: IndexedObject, *, hop: bool) -> None:
         """Add an object that is to be sent; a hop if it may have come back changed."""
@@ -338,10 +371,7 @@ class _DeliveryTally:
         """Keep what the node has answered for, so that nothing sends it again."""
         self._written_at = time.monotonic()
         if self._unwritten:
-            first = int(self._job.parameters["delivery_id"])
-            deliveries = [
-                self._together.get(one.sop_instance_uid, first) for one in self._unwritten
-            ]
+            deliveries = [self.delivery_of(one.sop_instance_uid) for one in self._unwritten]
             self._answered.record(self._job.lease, self._endpoint, deliveries, self._unwritten)
             self._unwritten = []
 

@@ -7,6 +7,7 @@ the rest.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import product
 from typing import Any
 
@@ -31,6 +32,8 @@ class DeliveryPlaces:
         """Series and SOP instance of each delivery, by place and study."""
         self._waiting: set[tuple[str, str, str]] = set()
         """Place, study and series of each delivery that waits for another try."""
+        self._silent_since: dict[str, datetime] = {}
+        """When the first of those began that run at a place of which nothing has arrived."""
 
     def sharing(self) -> Iterator[tuple[str, str]]:
         """Yield each two destinations that send to the same place, also one with itself."""
@@ -68,10 +71,17 @@ class DeliveryPlaces:
             held.add((delivery.series_instance_uid, delivery.sop_instance_uid))
             if delivery.job_state == "waiting":
                 self._waiting.add(_series_at(place, delivery))
+            since = delivery.running_since
+            if delivery.job_state == "running" and since and not has_arrived(delivery):
+                self._silent_since[place] = min(since, self._silent_since.get(place, since))
 
     def has_waiting(self, target: Mapping[str, Any], delivery: OpenDelivery) -> bool:
         """Return whether another delivery of the series has failed at a target and waits there."""
         return _series_at(self._place_of(target), delivery) in self._waiting
+
+    def silent_since(self, target: Mapping[str, Any]) -> datetime | None:
+        """Return since when a delivery runs at a target without anything that has arrived."""
+        return self._silent_since.get(self._place_of(target))
 
     def is_free(self, target: Mapping[str, Any], delivery: OpenDelivery) -> bool:
         """Return whether nothing is on its way to a target that the delivery also brings."""
@@ -95,6 +105,11 @@ class DeliveryPlaces:
             case "celery" if target["place"]:
                 return str(target["place"]["path"])
         return ""
+
+
+def has_arrived(delivery: OpenDelivery) -> bool:
+    """Return whether the target has answered for something of what runs there."""
+    return bool(delivery.job_progress.get("arrived"))
 
 
 def _series_at(place: str, delivery: OpenDelivery) -> tuple[str, str, str]:

@@ -93,7 +93,14 @@ class Targets:
             in_force = self.state(destination.name).in_force
             order = sorted(members, key=lambda m: m != in_force)
         up = [m for m in order if self.takes(m, destination, made_at)]
-        probed = [m for m in order if self.is_down(m, destination) and self.may_probe(m)]
+        probed = [
+            m
+            for m in order
+            if self.has_failed(m, destination)
+            and self.may_probe(m)
+            # What hangs there tries it already.
+            and not self.is_silent(m, destination)
+        ]
         # A member that is down comes first for one delivery, else nobody would see it is back.
         for member in order:
             if member in probed or (member in up and self.has_room(member)):
@@ -103,8 +110,20 @@ class Targets:
         return None
 
     def is_down(self, name: str, group: GroupDestination) -> bool:
-        """Return whether a member of a group has failed so often that the next takes over."""
+        """Return whether a member of a group fails or hangs, so that the next takes over."""
+        return self.has_failed(name, group) or self.is_silent(name, group)
+
+    def has_failed(self, name: str, group: GroupDestination) -> bool:
+        """Return whether a member of a group has failed so often that it counts as down."""
         return self.state(name).failures >= group.after_failures
+
+    def is_silent(self, name: str, group: GroupDestination) -> bool:
+        """Return whether a delivery runs at a member, of whichever destination, and hangs."""
+        target = self.by_name.get(name)
+        if target is None:
+            return False
+        since = self.places.silent_since(target.model_dump(mode="json"))
+        return since is not None and self.now - since >= timedelta(seconds=group.after_seconds)
 
     def takes(self, name: str, group: GroupDestination, made_at: datetime) -> bool:
         """Return whether a member of a group may get a delivery made at this time."""
