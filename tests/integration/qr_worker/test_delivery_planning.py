@@ -471,3 +471,34 @@ def test_a_group_passes_over_a_member_at_which_another_destination_hangs(planned
     later = planned.deliver("group", series="1.2.5")
     planned.plan()
     assert planned.delivery(later)["target"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (lambda planned, number: planned.end_job(number, "cancelled"), "its job was cancelled"),
+        (
+            lambda planned, _: planned.execute("UPDATE deliveries SET give_up_at = now()"),
+            "away",
+        ),
+        (lambda planned, _: planned.put(folder("b")), "no such destination"),
+    ],
+    ids=["cancelled", "in time", "removed"],
+)
+def test_what_ends_after_some_of_it_has_arrived_is_partial(planned, end, error):
+    planned.add_node("pacs")
+    planned.put(node("a", "pacs"))
+    number = planned.deliver("a")
+    planned.plan()
+    planned.show(number, arrived=1)
+    planned.fail_tries(number, 1)
+    planned.plan()
+    end(planned, number)
+    planned.plan()
+    if planned.delivery(number)["finished_at"] is None:
+        planned.end_job(number, "cancelled")
+        planned.plan()
+    planned.plan()
+    row = planned.delivery(number)
+    assert (row["state"], row["delivered_count"]) == ("partial", 1)
+    assert error in row["error"]

@@ -387,12 +387,12 @@ class DeliveryPlanner:
         without: list[str] = []
         if isinstance(destination, GroupDestination):
             # What waits or fails at a member under another name would keep this one waiting too.
-            for name in destination.members:
-                place = targets.by_name[name].model_dump(mode="json")
-                down = targets.is_down(name, destination)
+            for member in destination.members:
+                place = targets.by_name[member].model_dump(mode="json")
+                down = targets.is_down(member, destination)
                 held = targets.places.has_waiting(place, delivery)
                 if held or (down and not targets.places.is_free(place, delivery)):
-                    without.append(name)
+                    without.append(member)
         name = targets.choose(destination, delivery.created_at, without)
         target = None if name is None else targets.by_name.get(name)
         if target is not None and not isinstance(target, GroupDestination):
@@ -469,6 +469,11 @@ class DeliveryPlanner:
         error: str = "",
         delivered: int | None = None,
     ) -> None:
+        arrived = delivery.delivered_count
+        if delivery.shared_by == 1 and not delivery.in_batch:
+            arrived = max(arrived, int(delivery.job_progress.get("arrived") or 0))
+        if state == "failed" and arrived and delivered is None:
+            state, delivered = "partial", arrived
         turn.end(delivery, state, error, delivered)
         self._over.append((delivery.destination, state))
         write = log.info if state in {"delivered", "superseded"} else log.warning
