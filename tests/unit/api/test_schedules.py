@@ -65,6 +65,28 @@ def test_the_latest_run_may_be_this_very_moment():
     assert next_run(NIGHTLY, BERLIN, moment) > moment
 
 
+@pytest.mark.parametrize(
+    ("zone", "eve"),
+    [
+        (BERLIN, "2026-10-24T12:00"),
+        (BERLIN, "2026-03-28T12:00"),
+        # These change by two hours and by half an hour.
+        ("Antarctica/Troll", "2026-10-24T12:00"),
+        ("Australia/Lord_Howe", "2026-04-04T03:00"),
+    ],
+)
+@pytest.mark.parametrize("schedule", [NIGHTLY, "45 1 * * *", "15 1-3 * * *", "30 */2 * * *"])
+def test_whoever_asks_while_clocks_change_is_told_of_the_same_runs(schedule, zone, eve):
+    began = at(eve)
+    runs = list(islice(runs_after(schedule, zone, began), 50))
+    for minutes in range(60, 30 * 60, 7):
+        moment = began + timedelta(minutes=minutes)
+        assert next_run(schedule, zone, moment) == next(run for run in runs if run > moment)
+        past = [run for run in runs if run <= moment]
+        if past:
+            assert latest_run(schedule, zone, moment) == past[-1]
+
+
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("schedule", [NIGHTLY, "0 0 * * *", "15 1,2,3 * * 1-5", "0 */6 * * *"])
 def test_both_directions_agree_for_a_year(schedule, zone):

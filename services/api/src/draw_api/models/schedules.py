@@ -22,6 +22,11 @@ MIN_INTERVAL: Final = timedelta(minutes=5)
 """A remote node is asked no more often."""
 COMPARED: Final = 64
 """Runs in a row between which the shortest interval is looked for."""
+PUT_BACK: Final = timedelta(hours=3)
+"""No zone puts its clock back by more. In the time that comes twice the simulation takes the second
+for the first, so it begins before."""
+NEAR: Final = timedelta(days=2)
+"""Where the latest run is looked for first."""
 FAR: Final = timedelta(days=366 * 8)
 """A schedule that has no run within this time has none in a life; 29 February comes in it."""
 FIELDS: Final = (
@@ -46,8 +51,9 @@ def runs_after(schedule: str, zone: str, moment: datetime) -> Iterator[datetime]
     Raises:
         ScheduleUnusable: nothing can be computed from it.
     """
-    for found in _simulated(schedule, zone, moment):
-        yield found.astimezone(UTC)
+    for found in _simulated(schedule, zone, moment - PUT_BACK):
+        if found > moment:
+            yield found.astimezone(UTC)
 
 
 def latest_run(schedule: str, zone: str, moment: datetime) -> datetime | None:
@@ -56,9 +62,18 @@ def latest_run(schedule: str, zone: str, moment: datetime) -> datetime | None:
     Raises:
         ScheduleUnusable: nothing can be computed from it.
     """
-    until = moment.replace(microsecond=0) + timedelta(seconds=1)
-    found = next(_simulated(schedule, zone, until, reverse=True), None)
-    return found.astimezone(UTC) if found else None
+    latest = None
+    for found in runs_after(schedule, zone, moment - NEAR):
+        if found > moment:
+            break
+        latest = found
+    if latest is not None:
+        return latest
+    # Backwards, the simulation finds other moments on a day on which the clocks change.
+    for found in _simulated(schedule, zone, moment + PUT_BACK, reverse=True):
+        if found <= moment:
+            return found.astimezone(UTC)
+    return None
 
 
 def next_run(schedule: str, zone: str, moment: datetime) -> datetime | None:
