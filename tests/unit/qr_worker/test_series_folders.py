@@ -228,3 +228,31 @@ def test_what_an_indexer_has_left_that_handed_over_itself_is_removed(root, tmp_p
 def test_a_folder_above_the_storage_is_refused(root, tmp_path):
     with pytest.raises(FolderUnavailable, match="one inside the other"):
         put(root, FolderPlace(path=str(tmp_path)), stored(root, 1))
+
+
+def test_a_series_folder_that_leads_into_the_storage_is_refused(root, tmp_path):
+    objects = stored(root, 1)
+    own = root / "objects" / SERIES
+    own.mkdir(parents=True)
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / SERIES).symlink_to(own)
+    with pytest.raises(FolderUnavailable, match="inside the other"):
+        put(root, place_of(tmp_path), objects)
+    assert list(own.iterdir()) == []
+
+
+def test_a_series_folder_that_its_program_has_moved_is_followed_when_it_is_there(root, tmp_path):
+    known, place = Known(), place_of(tmp_path, ready_marker=".ready")
+    target = known.put(root, place, stored(root, 1))
+    moved = tmp_path / "volume"
+    target.rename(moved)
+    target.symlink_to(moved)
+    known.put(root, place, stored(root, 1, 2))
+    assert {f.name for f in moved.iterdir()} == {"1.2.3.1.dcm", "1.2.3.2.dcm", ".ready"}
+    moved.rename(tmp_path / "unmounted")
+    with pytest.raises(FolderUnavailable):
+        known.put(root, place, stored(root, 1, 2, 3))
+    (tmp_path / "unmounted").rename(moved)
+    known.put(root, place, stored(root, 1, 2, 3))
+    assert (moved / "1.2.3.3.dcm").exists()
+    assert {f.name for f in target.parent.iterdir()} == {SERIES}

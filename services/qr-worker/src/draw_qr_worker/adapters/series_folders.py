@@ -62,11 +62,12 @@ class SeriesFolders(SeriesPlaces):
         marker = place.ready_marker if series.whole else ""
         folder, link = Path(place.path), place.files == "link"
         with _translate_errors():
-            if overlap(folder, self._root):
+            target = folder / safe_part(objects[0].item.series_instance_uid)
+            # Who may write into the folder may have made a symbolic link of the series' own.
+            if overlap(folder, self._root) or overlap(target, self._root):
                 raise FolderUnavailable(
                     message("the folder and the storage lie one inside the other")
                 )
-            target = folder / safe_part(objects[0].item.series_instance_uid)
             self._sweep((folder, target), target.name, writer)
             if target.exists():
                 new = [one for one in objects if not _lies_in(target, one, series.before)]
