@@ -6,8 +6,10 @@ Not covered: what the jobs do, and the processes (tests/faults/test_deliveries.p
 import pytest
 
 from draw_qr_worker.adapters.delivery_queries import PostgresDeliveryTurn
+from draw_shared.db import session
 from draw_shared.errors import Transient
 from support.planned_deliveries import PlannedDeliveries
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -471,6 +473,17 @@ def test_a_group_passes_over_a_member_at_which_another_destination_hangs(planned
     later = planned.deliver("group", series="1.2.5")
     planned.plan()
     assert planned.delivery(later)["target"] == "a"
+
+
+def test_a_planner_that_hangs_loses_its_turn_to_another(planned, monkeypatch):
+    monkeypatch.setattr(session, "MAX_IDLE_SECONDS", 0.5)
+    planned.put(folder("a"))
+    number = planned.deliver("a")
+    with pytest.raises(Transient), planned.ledger.turn() as hangs:
+        assert planned.plan() == 0
+        assert wait_until(lambda: planned.plan() == 1, 30)
+        hangs.now()
+    assert planned.delivery(number)["state"] == "running"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
@@ -17,8 +18,14 @@ class DatabaseUnavailable(Transient):
     """PostgreSQL does not answer or aborted this transaction in favour of another; try again."""
 
 
+MAX_IDLE_SECONDS: Final = 60
+"""How long a process that has the turn of all may leave PostgreSQL without a statement."""
+LIMIT_IDLING: Final = text(
+    "SELECT set_config('idle_in_transaction_session_timeout', CAST(:milliseconds AS text), true)"
+)
 RETRYABLE_SQLSTATES = frozenset(
     {
+        "25P03",  # idle_in_transaction_session_timeout
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "53300",  # too_many_connections
@@ -35,6 +42,15 @@ def sqlalchemy_url(url: str) -> str:
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not rest:
         raise ValueError("a database URL begins with postgresql://")
     return f"postgresql+psycopg://{rest}"
+
+
+def limit_idling(connection: Connection) -> None:
+    """Have PostgreSQL end this transaction if it is left alone.
+
+    A lock for which all others wait would stay with a process that is stopped, or whose machine
+    is gone without a word, for hours.
+    """
+    connection.execute(LIMIT_IDLING, {"milliseconds": int(MAX_IDLE_SECONDS * 1000)})
 
 
 class Database:

@@ -5,6 +5,8 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlmodel import Session
 
+from draw_shared.db.session import limit_idling
+
 # A new consumer starts with the changes that happen from now on.
 BEGIN: Final = text(
     "INSERT INTO feed_positions (consumer, sequence)"
@@ -36,6 +38,8 @@ def take_position(session: Session, consumer: str) -> int | None:
     elif not any_new:
         return None
     found: int | None = session.connection().execute(POSITION, known).scalar()
+    if found is not None:
+        limit_idling(session.connection())
     return found
 
 

@@ -18,7 +18,7 @@ from draw_qr_worker.models import DestinationState, OpenDelivery, PlanningOrder,
 from draw_qr_worker.ports.deliveries import DeliveryLedger, DeliveryTurn
 from draw_shared.db.deliveries import PLANNER_LOCK
 from draw_shared.db.guard import require_served_schema
-from draw_shared.db.session import Database
+from draw_shared.db.session import Database, limit_idling
 from draw_shared.errors import Transient
 from draw_shared.routing.document import RoutingDocument
 from draw_shared.wording import message
@@ -345,6 +345,7 @@ class PostgresDeliveryLedger(DeliveryLedger):
             ):
                 yield None
                 return
+            limit_idling(connection)
             yield PostgresDeliveryTurn(session, self._read_document)
             session.commit()
 
