@@ -140,6 +140,7 @@ VALUES: dict[str, Any] = {
     "lines": 20,
     "list_id": BATCH,
     "limit": 51,
+    "milliseconds": 60_000,
     "max_age_seconds": 60,
     "looked_at": 20_000,
     "max_associations": 2,

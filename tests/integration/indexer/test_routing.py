@@ -14,12 +14,15 @@ import pytest
 from draw_indexer.adapters.reader import ConfinedHeaderReader
 from draw_indexer.services import routing_batches, routing_headers
 from draw_indexer.services.routing_rules import RulesUnreadable
+from draw_shared.db import session
 from draw_shared.db.session import Database
+from draw_shared.errors import Transient
 from draw_shared.routing.presets import PRESETS
 from support import datasets
 from support.forked import children
 from support.indexed import IndexedStorage
 from support.routed import Routed
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -85,6 +88,22 @@ def test_a_complete_series_is_decided_once_and_delivered_to_each_destination(arc
     assert len(routed.decide()) == 1
     assert routed.wakes == [True]
     assert (routed.sample("decisions_total"), routed.sample("deliveries_total")) == (1, 2)
+
+
+def test_an_indexer_that_hangs_loses_its_turn_to_another(archive, routed, monkeypatch):
+    monkeypatch.setattr(session, "MAX_IDLE_SECONDS", 0.5)
+    routed.put(RULE)
+    routed.complete(received(archive, Modality="CT")[0].SeriesInstanceUID)
+
+    def hang():
+        with routed.rows_of_feed.turn() as turn:
+            assert routed.decide() == []
+            assert wait_until(routed.decide, 30)
+            turn.version()
+
+    with pytest.raises(Transient):
+        hang()
+    assert len(routed.decisions()) == 1
 
 
 def test_a_series_that_grows_is_decided_again(archive, routed):

@@ -479,10 +479,15 @@ def test_a_planner_that_hangs_loses_its_turn_to_another(planned, monkeypatch):
     monkeypatch.setattr(session, "MAX_IDLE_SECONDS", 0.5)
     planned.put(folder("a"))
     number = planned.deliver("a")
-    with pytest.raises(Transient), planned.ledger.turn() as hangs:
-        assert planned.plan() == 0
-        assert wait_until(lambda: planned.plan() == 1, 30)
-        hangs.now()
+
+    def hang():
+        with planned.ledger.turn() as turn:
+            assert planned.plan() == 0
+            assert wait_until(lambda: planned.plan() == 1, 30)
+            turn.now()
+
+    with pytest.raises(Transient):
+        hang()
     assert planned.delivery(number)["state"] == "running"
 
 

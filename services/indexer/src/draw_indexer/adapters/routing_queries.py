@@ -28,7 +28,7 @@ from draw_shared.db.archived_series import next_series
 from draw_shared.db.feed import INSTANCE_STORED, SERIES_STABLE, STUDY_STABLE
 from draw_shared.db.guard import require_served_schema
 from draw_shared.db.routing_facts import archived_facts
-from draw_shared.db.session import Database
+from draw_shared.db.session import Database, limit_idling
 from draw_shared.routing.batches import ArchiveStep, BatchCriteria
 from draw_shared.routing.document import Trigger
 from draw_shared.routing.facts import ArchivedFacts, Occasion, Reader
@@ -190,6 +190,7 @@ class PostgresRoutingFeedRepository(RoutingFeedRepository):
         with self._database.session() as session:
             require_served_schema(session)
             row = session.connection().execute(BATCH).first()
+            limit_idling(session.connection())
             yield None if row is None else PostgresBatchTurn(session, row)
 
     @override
@@ -197,6 +198,7 @@ class PostgresRoutingFeedRepository(RoutingFeedRepository):
     def postponed_turn(self, most: int) -> Iterator["PostgresPostponedTurn"]:
         with self._database.session() as session:
             require_served_schema(session)
+            limit_idling(session.connection())
             yield PostgresPostponedTurn(session, most)
 
     @override
