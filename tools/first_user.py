@@ -15,9 +15,9 @@ from sqlmodel import Session
 
 from draw_api.adapters.access_queries import PostgresAccountRepository
 from draw_api.adapters.passwords import Argon2Passwords
-from draw_api.models.wording import words_of
 from draw_api.services.access import ADMINISTRATOR, ensure_administrator
 from draw_shared.contracts.texts import NewPassword
+from draw_shared.contracts.validation_words import words_of
 from draw_shared.db.session import Database
 from tools.home import Home
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from draw_scp.adapters.catalogue import PostgresCatalogue
-from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.services.query import FindService
+from draw_shared.db.index_connections import IndexConnections
 from draw_shared.dicom.encoding.data_set import scanner_for
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest

@@ -33,10 +33,11 @@ PUBLISHES = {
     "scp": {topology.EVENTS},
     "indexer": {*EXCHANGES, ""},
     "qr-worker": {topology.EVENTS, ""},
+    "dicomweb": {topology.EVENTS},
     "api": {topology.EVENTS, topology.CONTROL, ""},
 }
 """By service, exchanges that it writes to; the empty name leads to any queue."""
-HEARS = ("scp", "indexer", "qr-worker")
+HEARS = ("scp", "indexer", "qr-worker", "dicomweb")
 """Services that are told of changes."""
 
 
@@ -140,10 +141,10 @@ def test_a_user_hears_what_is_said_to_all_if_its_service_does(service, users):
 def test_on_an_empty_broker_each_makes_its_own_and_the_others_wait(broker):
     with broker.vhost() as url:
         users = broker.service_urls(url)
-        for service in ("scp", "api", "qr-worker"):
+        for service in ("scp", "api", "qr-worker", "dicomweb"):
             with pytest.raises(NotThereYet, match="others make it"):
                 complete(users[service])
-        for service in ("indexer", "scp", "api", "qr-worker"):
+        for service in ("indexer", "scp", "api", "qr-worker", "dicomweb"):
             complete(users[service])
         with channel_of(url) as channel:
             for part in topology.TOPOLOGY:

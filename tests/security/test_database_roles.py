@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from draw_shared.db import roles
 from draw_shared.db.migrate import bring_up_to_date, upgrade
-from draw_shared.db.roles import RIGHTS, VERBS
+from draw_shared.db.roles import COLUMNS, RIGHTS, VERBS
 from draw_shared.db.session import sqlalchemy_url
 from draw_shared.db.tables import metadata
 from support import service_finder, statements
@@ -33,11 +33,14 @@ ATTEMPTS = {
     "DROP": "DROP TABLE {table} CASCADE",
 }
 SECRETS = ("users", "web_sessions", "api_tokens")
+ASKED_OVER_HTTP = ("dicomweb", "api")
 OF_SHARED = {
     "archived_series": ("indexer", "api"),
     "config_versions": ("indexer",),
     "deletion": ("indexer", "api"),
     "feed": ("indexer", "api"),
+    "audit_trail": ("dicomweb", "api"),
+    "credentials": ("dicomweb", "api"),
     "guard": SERVICES,
     "partitions": ("indexer",),
     "persons": ("indexer", "api"),
@@ -131,7 +134,10 @@ def test_a_service_may_do_what_is_in_the_table_of_rights_and_nothing_else(servic
     for table in TABLES:
         verbs, changed = allowed(connections[service], table)
         rights = {VERBS[verb] for verb in RIGHTS[service].get(table, "")}
-        assert bool(changed) == ("UPDATE" in rights), (table, changed)
+        if "UPDATE" in rights:
+            assert changed, table
+        else:
+            assert changed == set(COLUMNS.get(service, {}).get(table, {}).get("U", ())), table
         # Whoever may change or delete rows may also lock them all.
         found[table], expected[table] = verbs - {"LOCK"}, rights
         assert ("LOCK" in verbs) <= bool(rights & {"UPDATE", "DELETE"}), table
@@ -150,10 +156,35 @@ def test_nobody_changes_or_removes_lines_of_the_transaction_log(service, connect
         assert allowed(connections[service], part) == (set(), set()), part
 
 
-@pytest.mark.parametrize("service", [name for name in SERVICES if name != "api"])
-def test_only_the_api_reads_what_opens_a_session(service, connections):
+@pytest.mark.parametrize("service", [name for name in SERVICES if name not in ASKED_OVER_HTTP])
+def test_only_who_is_asked_over_http_reads_what_opens_a_session(service, connections):
     for table in SECRETS:
         assert allowed(connections[service], table) == (set(), set()), table
+
+
+def test_single_columns_are_read_where_the_table_of_rights_says_so(connections):
+    for service, tables in COLUMNS.items():
+        for table, rights in tables.items():
+            if "S" not in RIGHTS[service].get(table, ""):
+                read = {
+                    name
+                    for name in columns(connections["api"], table)
+                    if may(connections[service], f"SELECT {name} FROM {table} LIMIT 0")  # noqa: S608
+                }
+                assert read == set(rights["S"]), table
+
+
+def test_dicomweb_learns_whose_a_credential_is_and_can_make_none(connections):
+    dicomweb = connections["dicomweb"]
+    for statement in (
+        "SELECT password_hash FROM users",
+        "UPDATE users SET role = 'admin'",
+        "UPDATE api_tokens SET role = 'admin'",
+        "UPDATE api_tokens SET token_hash = ''",
+        "UPDATE web_sessions SET user_id = 1",
+    ):
+        assert not may(dicomweb, statement), statement
+    assert may(dicomweb, "UPDATE api_tokens SET last_used_at = now() WHERE id = 1")
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -96,6 +96,7 @@ def told(running_suite):
         texts |= {f"message {n} {key}": body for n, (key, body) in enumerate(tap.heard)}
     finally:
         tap.close()
+    suite.start("dicomweb")
     for service in SERVICES:
         texts[f"log of {service.name}"] = suite.log(service.name)
         texts[f"metrics of {service.name}"] = suite.services[service.name].answer("/metrics")[1]

@@ -36,7 +36,7 @@ def suite(tmp_path_factory, postgres_url, template, broker):
         )
         suite.seed()
         try:
-            suite.start()
+            suite.start(*suite.services)
             made = datasets.build()
             assert senders.send_objects(suite.dicom_port, [made]) == [0]
             look_at(suite, made)
@@ -126,7 +126,7 @@ def test_a_service_is_told_its_own_secrets_and_no_other_s(suite, name):
     assert make_url(told.pop("DRAW_DATABASE_URL")).username == f"draw_test_{name.replace('-', '_')}"
     assert make_url(told.pop("DRAW_BROKER_URL")).username == f"draw-test-{name}"
     told.pop("DRAW_ADMIN_PASSWORD" if name == "api" else "", None)
-    told.pop("DRAW_TRANSACTION_KEYS_FILE" if name in {"indexer", "api"} else "", None)
+    told.pop("DRAW_TRANSACTION_KEYS_FILE" if name in {"indexer", "dicomweb", "api"} else "", None)
     assert told == {}
 
 

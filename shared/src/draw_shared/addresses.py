@@ -92,3 +92,12 @@ def budget_key(text: str) -> str:
     if isinstance(found, IPv4Address):
         return str(found)
     return str(IPv6Network((int(found), HOST_BITS), strict=False))
+
+
+def networks_of(text: str) -> str:
+    """Return addresses and networks, separated by commas, in normal form.
+
+    Raises:
+        ValueError: one is neither; it would silently be nobody's.
+    """
+    return ",".join(str(network_of(one)) for one in text.split(",") if one.strip())

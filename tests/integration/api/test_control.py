@@ -107,6 +107,8 @@ def test_each_restart_counts(api, operator):
 def test_what_cannot_be_told(operator):
     assert operator.post(f"{SERVICES}/api/stop").status_code == 409
     assert operator.post(f"{SERVICES}/api/restart").status_code == 409
+    assert operator.post(f"{SERVICES}/dicomweb/stop").status_code == 409
+    assert not operator.get(f"{SERVICES}/dicomweb").json()["controllable"]
     missing = operator.post(f"{SERVICES}/scp/stop", params={"replica": "nobody"})
     assert missing.status_code == 404
     assert operator.post(f"{SERVICES}/scp/explode").status_code == 422

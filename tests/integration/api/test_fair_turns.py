@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
-from draw_api.handlers.turns import BUDGETS, RequestCost
+from draw_shared.web.turns import BUDGETS, RequestCost
 from support import datasets
 from support.indexed import IndexedStorage
 from support.waiting import wait_until

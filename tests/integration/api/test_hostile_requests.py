@@ -18,9 +18,9 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 import draw_api
-from draw_api.handlers.bodies import MAX_BYTES, USUAL_BYTES
 from draw_api.handlers.web.site import ROUTERS
-from draw_api.models.protection import HEADERS
+from draw_shared.web.bodies import MAX_BYTES, USUAL_BYTES
+from draw_shared.web.protection import HEADERS
 from support.api import PASSWORD, offline_document
 from support.waiting import wait_until
 

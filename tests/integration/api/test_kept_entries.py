@@ -6,8 +6,8 @@ import re
 import pytest
 from fastapi.routing import APIRoute
 
-from draw_api.handlers.identity import COOKIE
 from draw_api.handlers.web.site import ROUTERS
+from draw_shared.web.identity import COOKIE
 from integration.api.test_web_access import EXAMPLES, PAGES, filled, parameters_of
 from support.api import PASSWORD
 

@@ -22,8 +22,8 @@ from pydicom.uid import JPEGBaseline8Bit
 from draw_api.adapters import object_elements, object_reader, object_tables
 from draw_api.adapters.object_reader import ConfinedObjectReader
 from draw_api.adapters.zip_stream import zip_files
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import Rendering, StoredFile
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.dicom.encoding.part10 import FileMeta
 from draw_shared.dicom.encoding.uids import DEFLATED_LITTLE
 from support import datasets, phantom

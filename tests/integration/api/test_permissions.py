@@ -12,9 +12,9 @@ import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Match
 
-from draw_api.handlers.identity import permission_of
-from draw_api.models.access import Principal, Role
-from draw_api.models.permissions import RULES, Permission, may
+from draw_shared.access.permissions import RULES, Permission, may
+from draw_shared.access.principals import Principal, Role
+from draw_shared.web.identity import permission_of
 from support import datasets
 from support.api import offline_application
 from support.indexed import IndexedStorage

@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.reconcile_queries import PostgresIndexAuditRepository
 from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
-from draw_api.models.access import Principal, Role
 from draw_api.models.upkeep import Rebuilt
 from draw_api.services.reconcile import ReconcileService
 from draw_api.services.reindex import ReindexService
+from draw_shared.access.principals import Principal, Role
 from draw_shared.db import tombstones
+from draw_shared.db.audit_trail import PostgresAuditTrail
 from draw_shared.db.session import Database
 from support import datasets, service_finder
 from support.indexed import IndexedStorage

@@ -6,7 +6,7 @@ That the indexer carries a batch out is in tests/integration/indexer.
 import pytest
 from sqlalchemy import text
 
-from draw_api.models.access import Role
+from draw_shared.access.principals import Role
 from support import datasets
 from support.indexed import IndexedStorage
 from support.routing_documents import with_destinations

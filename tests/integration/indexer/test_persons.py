@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
 from draw_indexer.services.indexing import IndexingService
-from draw_scp.adapters.catalogue_sql import find_statement
 from draw_shared.contracts.server_config import DuplicatePolicy
+from draw_shared.db.catalogue_sql import find_statement
 from draw_shared.db.deletion import delete_instances, delete_study
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest

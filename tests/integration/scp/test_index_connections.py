@@ -5,8 +5,8 @@ from itertools import repeat
 
 import pytest
 
-from draw_scp.adapters import index_connections
-from draw_scp.adapters.index_connections import IndexConnections, IndexUnavailable
+from draw_shared.db import index_connections
+from draw_shared.db.index_connections import IndexConnections, IndexUnavailable
 from draw_shared.dicom.network.shares import Claimant
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]

@@ -15,7 +15,7 @@ from draw_api.handlers.web.condition_rows import (
     text_of,
 )
 from draw_api.handlers.web.visitor import CheckedForm
-from draw_api.models.failures import Invalid
+from draw_shared.contracts.failures import Invalid
 from draw_shared.routing.document import RoutingRule
 from support.routing_generated import condition
 

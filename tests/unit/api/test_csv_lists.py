@@ -2,9 +2,9 @@
 
 import pytest
 
-from draw_api.models.failures import Invalid
 from draw_api.services.csv_lists import MAX_LIST_BYTES, MAX_LIST_LINES, MAX_PROBLEMS
 from draw_api.services.retrieve_lists import list_of_csv
+from draw_shared.contracts.failures import Invalid
 
 
 def items(raw):

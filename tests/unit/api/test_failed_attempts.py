@@ -6,7 +6,7 @@ import pytest
 
 from draw_api.adapters import passwords
 from draw_api.adapters.passwords import FailedAttempts
-from draw_api.models.failures import TooManyAttempts
+from draw_shared.contracts.failures import TooManyAttempts
 
 pytestmark = pytest.mark.security
 

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from draw_api.adapters.http_connection import ConnectionLimits, ConnectionTimeouts
-from draw_api.adapters.web_server import WebServer
-from draw_api.models.protection import HEADERS
+from draw_shared.web.http_connection import ConnectionLimits, ConnectionTimeouts
+from draw_shared.web.protection import HEADERS
+from draw_shared.web.server import WebServer
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.security

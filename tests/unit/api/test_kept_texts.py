@@ -9,8 +9,8 @@ from babel.messages.catalog import Catalog
 
 from draw_api.handlers.web import languages
 from draw_api.handlers.web.languages import PLACEHOLDER, SAID, said
-from draw_api.models import failures
-from draw_api.models.failures import FieldProblem
+from draw_shared.contracts import failures
+from draw_shared.contracts.failures import FieldProblem
 from draw_shared.wording import message
 from support.pseudo_language import bracketed
 from tools.catalogues import SOURCES, source_texts

@@ -15,10 +15,13 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Mount
 
 import draw_api
-from draw_api.handlers.identity import permission_of
-from draw_api.models.access import RANKS, Principal, Role
-from draw_api.models.permissions import RULES, Permission, may
-from support.api import offline_application
+from draw_dicomweb.app import DicomWeb
+from draw_dicomweb.handlers.guards import Guarded
+from draw_dicomweb.settings import DicomwebSettings
+from draw_shared.access.permissions import RULES, Permission, may
+from draw_shared.access.principals import RANKS, Principal, Role
+from draw_shared.web.identity import permission_of
+from support.api import NO_BROKER, offline_application
 
 ROUTES = [found.original_route for found in iter_route_contexts(offline_application().routes)]
 OURS = [route for route in ROUTES if isinstance(route, APIRoute)]
@@ -41,9 +44,20 @@ def test_every_route_names_one_permission():
     assert len(REST) > 80
 
 
+def of_dicomweb():
+    """Return the permissions that the addresses of DICOMweb name."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    settings = DicomwebSettings(
+        database_url=nowhere, broker_url=NO_BROKER, storage_root=Path("/none")
+    )
+    found = [getattr(route, "app", None) for route in DicomWeb(settings).application().routes]
+    guards = [one for app in found for one in getattr(app, "endpoints", [app])]
+    return {guard.permission for guard in guards if isinstance(guard, Guarded)}
+
+
 def test_every_permission_has_a_rule_and_a_route():
     assert list(RULES) == list(Permission)
-    used = {permission_of(route.dependant) for route in OURS}
+    used = {permission_of(route.dependant) for route in OURS} | of_dicomweb()
     # Use cases ask for these: the routes are the same as without them.
     in_use_cases = {
         Permission.READ_ALL_CREDENTIALS,

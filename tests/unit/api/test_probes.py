@@ -9,10 +9,10 @@ import urllib.request
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
 
-from draw_api.adapters.web_server import WebServer
-from draw_api.handlers.probes import probes
 from draw_shared.runtime.health import Health
 from draw_shared.runtime.lifecycle import State
+from draw_shared.web.probes import probes
+from draw_shared.web.server import WebServer
 from support.waiting import wait_until
 
 THREADS = 40

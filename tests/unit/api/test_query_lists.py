@@ -3,9 +3,9 @@
 import pytest
 
 from draw_api.models.batch_queries import MAX_LINES
-from draw_api.models.failures import Invalid
 from draw_api.services.list_columns import keyword_of
 from draw_api.services.query_lists import query_list_of_csv, query_list_of_keys
+from draw_shared.contracts.failures import Invalid
 
 
 def asked(text):

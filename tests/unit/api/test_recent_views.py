@@ -1,8 +1,8 @@
 """When a view is another line of the transaction log."""
 
-from draw_api.adapters import recent_views
-from draw_api.adapters.recent_views import REPEAT_WINDOW_SECONDS, CollectedViews, RecentViews
-from draw_api.models.access import Principal, Role
+from draw_shared.access import recent_views
+from draw_shared.access.principals import Principal, Role
+from draw_shared.access.recent_views import REPEAT_WINDOW_SECONDS, CollectedViews, RecentViews
 
 CURIE = Principal(1, "curie", Role.VIEWER, "192.0.2.1")
 PROGRAM = Principal(1, "curie", Role.VIEWER, "192.0.2.1", token_name="report")

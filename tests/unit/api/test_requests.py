@@ -13,11 +13,11 @@ import draw_api
 from draw_api.handlers.web.forms import validate_form
 from draw_api.models import jobs, nodes, queries, retrieves, users, webhooks
 from draw_api.models.access import SignIn
-from draw_api.models.failures import Invalid
-from draw_api.models.moments import CalendarDate, Moment
 from draw_api.models.paging import Request
-from draw_api.models.wording import WORDS, field_of, problems_of
+from draw_shared.contracts.failures import Invalid
+from draw_shared.contracts.moments import CalendarDate, Moment
 from draw_shared.contracts.server_config import Section, ServerConfig
+from draw_shared.contracts.validation_words import WORDS, field_of, problems_of
 
 SOURCES = [
     *sorted(Path(draw_api.__file__).parent.rglob("models/*.py")),

@@ -5,9 +5,9 @@ Encodings, separators and damaged values are covered by test_csv_lists.
 
 import pytest
 
-from draw_api.models.failures import Invalid
 from draw_api.models.jobs import MAX_INSTANCES
 from draw_api.services.retrieve_lists import list_of_csv
+from draw_shared.contracts.failures import Invalid
 
 
 def uids(text):

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from draw_api.adapters.web_server import WebServer
 from draw_api.settings import ApiSettings
+from draw_shared.web.server import WebServer
 
 NAMED = {"X-Forwarded-For": "::ffff:203.0.113.7", "X-Forwarded-Proto": "https"}
 

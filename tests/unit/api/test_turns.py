@@ -6,11 +6,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from draw_api.app import POOL_SIZE
-from draw_api.handlers.callers import MAX_REMEMBERED, Callers
-from draw_api.handlers.turns import BUDGETS, Budget, RequestCost, Turns
 from draw_api.handlers.web.live import RENDERERS
 from draw_api.metrics import ApiMetrics
-from draw_api.models.failures import Busy, TooMuchAtOnce
+from draw_dicomweb.app import POOL_SIZE as DICOMWEB_POOL_SIZE
+from draw_shared.contracts.failures import Busy, TooMuchAtOnce
+from draw_shared.web.callers import MAX_REMEMBERED, Callers
+from draw_shared.web.turns import BUDGETS, Budget, RequestCost, Turns
 
 pytestmark = pytest.mark.security
 
@@ -161,12 +162,14 @@ def test_what_does_not_wait_says_whether_it_is_the_users_own_doing():
 
 
 def test_what_runs_finds_a_thread_and_a_connection_to_the_database():
-    holding = [
-        b.places for k, b in BUDGETS.items() if k not in {RequestCost.STREAMS, RequestCost.BODIES}
-    ]
+    # Uploads are for DICOMweb alone; streams and bodies hold neither.
+    others = {RequestCost.STREAMS, RequestCost.BODIES, RequestCost.UPLOADS}
+    holding = [b.places for k, b in BUDGETS.items() if k not in others]
     connections = 2 * POOL_SIZE  # the pool overflows to as many again
     assert sum(holding) + RENDERERS._max_workers <= connections
     assert all(2 * budget.each <= budget.places for budget in BUDGETS.values())
+    of_dicomweb = RequestCost.ORDINARY, RequestCost.DOWNLOADS, RequestCost.UPLOADS
+    assert sum(BUDGETS[kind].places for kind in of_dicomweb) <= 2 * DICOMWEB_POOL_SIZE
 
 
 def test_invented_credentials_stand_for_nobody_and_old_ones_are_forgotten():

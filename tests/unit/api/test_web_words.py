@@ -14,8 +14,8 @@ from draw_api.handlers.web.nodes import window_line, window_of
 from draw_api.handlers.web.pages import Frame, address
 from draw_api.handlers.web.queries import name_pattern
 from draw_api.handlers.web.transactions import moment_of, status_of
-from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.own_paths import own_path
+from draw_shared.contracts.failures import FieldProblem, Invalid
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from draw_api.adapters.access_queries import PostgresAccountRepository
-from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.destination_queries import PostgresDestinationRepository
 from draw_api.adapters.document_queries import CONFIGURATION, ROUTING, PostgresDocumentRepository
 from draw_api.adapters.host_status import SystemHostStatus
@@ -32,13 +31,10 @@ from draw_api.adapters.routing_queries import PostgresRoutingFactsSource
 from draw_api.adapters.stored_files import FileAnnouncements, VolumeFiles
 from draw_api.adapters.suspect_rows import PostgresSuspectRepository
 from draw_api.adapters.user_queries import PostgresUserRepository
-from draw_api.models.access import Principal, Role
-from draw_api.models.failures import NotFound, Refusal
 from draw_api.models.routing import RoutingQuestion, reasons, told
 from draw_api.models.transactions import KnownHead
 from draw_api.models.upkeep import FoundFile, Rebuilt
 from draw_api.models.users import NewUser, PasswordReset
-from draw_api.models.wording import problems_of
 from draw_api.services.access import ensure_administrator
 from draw_api.services.conformance import statement
 from draw_api.services.destination_rules import DestinationRules
@@ -48,7 +44,9 @@ from draw_api.services.routing import RoutingService
 from draw_api.services.transactions import TransactionService
 from draw_api.services.users import UserService
 from draw_api.settings import ApiSettings, MigrationSettings
+from draw_shared.access.principals import Principal, Role
 from draw_shared.contracts.config_reading import read_config
+from draw_shared.contracts.failures import NotFound, Refusal
 from draw_shared.contracts.instance import InstanceStoredV1
 from draw_shared.contracts.network_variables import network_settings
 from draw_shared.contracts.server_config import (
@@ -57,7 +55,9 @@ from draw_shared.contracts.server_config import (
     NetworkConfig,
     ServerConfig,
 )
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.db import tombstones
+from draw_shared.db.audit_trail import PostgresAuditTrail
 from draw_shared.db.revisions import head_revision, is_later
 from draw_shared.db.session import Database, DatabaseUnavailable
 from draw_shared.db.tombstones import Tombstones

@@ -20,12 +20,10 @@ from draw_api.adapters.activity_queries import (
 from draw_api.adapters.ae_title_queries import PostgresAeTitleRepository
 from draw_api.adapters.archive_queries import PostgresArchiveRepository
 from draw_api.adapters.association_queries import PostgresAssociationRepository
-from draw_api.adapters.audit_queries import PostgresAuditTrail
 from draw_api.adapters.batch_queries import PostgresBatchQueryRepository
 from draw_api.adapters.call_queries import PostgresCallRepository
 from draw_api.adapters.conflict_queries import PostgresConflictRepository
 from draw_api.adapters.control_queries import PostgresControlRepository
-from draw_api.adapters.database_probe import DatabaseProbe
 from draw_api.adapters.dead_letter_queues import RabbitDeadLetterQueues
 from draw_api.adapters.destination_queries import PostgresDestinationRepository
 from draw_api.adapters.document_queries import CONFIGURATION, ROUTING, PostgresDocumentRepository
@@ -39,7 +37,6 @@ from draw_api.adapters.object_places import PostgresObjectRepository
 from draw_api.adapters.object_reader import ConfinedObjectReader
 from draw_api.adapters.passwords import Argon2Passwords, FailedAttempts
 from draw_api.adapters.query_queries import PostgresQueryRepository
-from draw_api.adapters.recent_views import CollectedViews, RecentViews
 from draw_api.adapters.retrieve_queries import PostgresRetrieveRepository
 from draw_api.adapters.routed_delivery_queries import PostgresRoutedDeliveryRepository
 from draw_api.adapters.routing_queries import PostgresRoutingFactsSource
@@ -60,7 +57,6 @@ from draw_api.adapters.suite_observation import SuiteObservation
 from draw_api.adapters.transaction_queries import PostgresTransactionRepository
 from draw_api.adapters.user_queries import PostgresUserRepository
 from draw_api.adapters.wakeups import CollectedWakeUps
-from draw_api.adapters.web_server import WebServer
 from draw_api.adapters.webhook_queries import PostgresWebhookRepository
 from draw_api.handlers.application import AppDependencies, application
 from draw_api.handlers.standing_queries import StandingQueryScheduler
@@ -99,16 +95,22 @@ from draw_api.services.transactions import TransactionService
 from draw_api.services.users import UserService
 from draw_api.services.webhooks import WebhookService
 from draw_api.settings import ApiSettings
+from draw_shared.access.authentication import Authentication
+from draw_shared.access.recent_views import CollectedViews, RecentViews
+from draw_shared.db.audit_trail import PostgresAuditTrail
+from draw_shared.db.credentials import PostgresCredentialRepository
 from draw_shared.db.session import Database
 from draw_shared.messaging.dead_letters import DeadLetters
 from draw_shared.messaging.publisher import Publisher
 from draw_shared.messaging.queue_depths import QueueDepths
+from draw_shared.runtime.database_probe import DatabaseProbe
 from draw_shared.runtime.health import Health
 from draw_shared.runtime.heartbeat import Heartbeat, Pulse
 from draw_shared.runtime.lifecycle import Lifecycle, State
 from draw_shared.runtime.metrics import DatabasePool, service_registry
 from draw_shared.runtime.periodic import Periodic
 from draw_shared.runtime.schema_watch import SchemaWatch
+from draw_shared.web.server import WebServer
 
 log = structlog.get_logger()
 
@@ -303,6 +305,7 @@ class Api:
         standing = PostgresStandingQueryRepository(session)
         schedule = PostgresStandingRunRepository(session)
         return UnitOfWork(
+            authentication=Authentication(PostgresCredentialRepository(session)),
             access=access,
             external_access=ExternalAccessService(
                 PostgresExternalUserRepository(session), access, self._role_rules, audit

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from draw_shared.addresses import network_of
+from draw_shared.addresses import networks_of
 from draw_shared.contracts.texts import NewPassword
 from draw_shared.runtime.settings import (
     BrokerSettings,
@@ -13,12 +13,6 @@ from draw_shared.runtime.settings import (
     SettingsGroup,
     TransactionLogSettings,
 )
-
-
-def _networks(value: str) -> str:
-    """Return addresses and networks in normal form; an invalid one would silently trust nobody."""
-    return ",".join(str(network_of(one)) for one in value.split(",") if one.strip())
-
 
 OWN_URL: Final = "database URL, with a role of its own, for"
 FirstPassword = Annotated[
@@ -95,6 +89,9 @@ class MigrationSettings(ServiceSettings, PostgresSettings):
     qr_worker_database_url: SecretStr | None = Field(
         default=None, repr=False, description=f"{OWN_URL} the worker"
     )
+    dicomweb_database_url: SecretStr | None = Field(
+        default=None, repr=False, description=f"{OWN_URL} DICOMweb"
+    )
     api_database_url: SecretStr | None = Field(
         default=None, repr=False, description=f"{OWN_URL} the API"
     )
@@ -107,6 +104,7 @@ class MigrationSettings(ServiceSettings, PostgresSettings):
             "scp": self.scp_database_url,
             "indexer": self.indexer_database_url,
             "qr-worker": self.qr_worker_database_url,
+            "dicomweb": self.dicomweb_database_url,
             "api": self.api_database_url,
         }
         return {name: url.get_secret_value() for name, url in told.items() if url is not None}
@@ -125,7 +123,7 @@ class ApiSettings(
 
     api_host: str = Field(default="127.0.0.1", description="address to listen on")
     api_port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
-    api_trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+    api_trusted_proxies: Annotated[str, AfterValidator(networks_of)] = Field(
         default="",
         description="addresses and networks, separated by commas, whose X-Forwarded-For and -Proto"
         " are believed",

@@ -8,7 +8,6 @@ from typing import Final
 from draw_scp.adapters.announcer import Announcer
 from draw_scp.adapters.catalogue import PostgresCatalogue
 from draw_scp.adapters.deferred_tasks import DeferredTasks
-from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.adapters.lines_ahead import LinesAhead
 from draw_scp.adapters.listener import Listener
 from draw_scp.adapters.object_files import ObjectFiles
@@ -31,6 +30,7 @@ from draw_scp.services.retrieve import SubOperationService
 from draw_scp.settings import ScpSettings
 from draw_shared.contracts.control import ControlSubject, ControlV1
 from draw_shared.contracts.server_config import ServerConfig
+from draw_shared.db.index_connections import IndexConnections
 from draw_shared.db.session import Database
 from draw_shared.dicom.network.peer_trust import PeerTrusts
 from draw_shared.dicom.transcoding.decoding import DecodingLimits

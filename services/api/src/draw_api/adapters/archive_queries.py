@@ -62,7 +62,7 @@ from draw_api.models.paging import Page, decode_cursor, encode_cursor, foreign_c
 from draw_api.models.texts import whole_number
 from draw_api.ports.archive import ArchiveRepository
 from draw_shared.contracts.instance import instance_event_id
-from draw_shared.db import tables
+from draw_shared.db import study_order, tables
 
 R: Final = tables.SeriesRow
 I: Final = tables.InstanceRow  # noqa: E741 - P, S, R, I as in the levels of PS3.4 C.6
@@ -112,7 +112,7 @@ class _Order:
 
 
 # As in the index: with parameters in it, PostgreSQL would take it for another expression.
-STUDIED_AT: Final[ColumnElement[Any]] = literal_column(tables.STUDIED_AT)
+STUDIED_AT: Final[ColumnElement[Any]] = literal_column(study_order.STUDIED_AT)
 STUDY_ORDERS: Final = {
     "received": _Order(),
     "study_date": _Order((STUDIED_AT,), (DateTime(),)),

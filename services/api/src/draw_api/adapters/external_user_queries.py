@@ -7,8 +7,9 @@ from sqlmodel import Session
 from typing_extensions import override
 
 from draw_api.adapters.user_queries import PostgresUserRepository
-from draw_api.models.access import Account, Role
+from draw_api.models.access import Account
 from draw_api.ports.single_sign_on import ExternalUserRepository
+from draw_shared.access.principals import Role
 
 EXTERNAL: Final = text(
     "SELECT id, name, role, password_hash, active FROM users WHERE external_subject = :subject"

@@ -17,9 +17,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OctKey
 from typing_extensions import override
 
-from draw_api.models.failures import ProviderUnavailable, Unauthenticated
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn
 from draw_api.ports.single_sign_on import IdentityProvider
+from draw_shared.contracts.failures import ProviderUnavailable, Unauthenticated
 from draw_shared.wording import message
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")

@@ -24,9 +24,9 @@ from typing_extensions import override
 
 from draw_api.adapters import object_child
 from draw_api.adapters.zip_stream import zip_files
-from draw_api.models.failures import Conflict, NotFound, TooManyAttempts
 from draw_api.models.objects import Elements, ObjectFacts, Picture, Rendering, StoredFile
 from draw_api.ports.objects import ObjectReader
+from draw_shared.contracts.failures import Conflict, NotFound, TooManyAttempts
 from draw_shared.dicom.confinement import command, environment
 from draw_shared.routing.facts import HeaderValues
 from draw_shared.routing.subjects import ConditionSubject

@@ -10,9 +10,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from typing_extensions import override
 
-from draw_api.models.failures import TooManyAttempts
 from draw_api.ports.access import Passwords, SignInAttempt, SignInAttempts
 from draw_shared.addresses import budget_key
+from draw_shared.contracts.failures import TooManyAttempts
 
 MAX_PARALLEL_HASHES: Final = 2
 """Each hash takes 64 MiB: many sign-ins at once must wait instead of exhausting the memory."""

@@ -6,10 +6,11 @@ from sqlalchemy import text
 from sqlmodel import Session as DatabaseSession
 from typing_extensions import override
 
-from draw_api.models.access import Account, Role
+from draw_api.models.access import Account
 from draw_api.models.paging import Page, decode_cursor, encode_cursor, page_of
 from draw_api.models.users import NewToken, Session, Token, User
 from draw_api.ports.users import UserRepository
+from draw_shared.access.principals import Role
 
 USER: Final = (
     "SELECT id, name, role, active, external_subject IS NOT NULL AS external,"

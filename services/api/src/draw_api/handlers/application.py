@@ -9,11 +9,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 from typing_extensions import override
 
-from draw_api.handlers import openapi, problems
-from draw_api.handlers.bodies import BoundedBodies
-from draw_api.handlers.callers import Callers
-from draw_api.handlers.observed import Observed
-from draw_api.handlers.probes import probes
+from draw_api.handlers import openapi
 from draw_api.handlers.rest import (
     activity,
     archive,
@@ -47,7 +43,6 @@ from draw_api.handlers.rest import (
     webhooks,
 )
 from draw_api.handlers.rest.known_parameters import require_known_parameters
-from draw_api.handlers.turns import TAKES_TURN, WaitingRoom
 from draw_api.handlers.web import site
 from draw_api.handlers.web.languages import Languages
 from draw_api.handlers.work import WorkFactory
@@ -55,6 +50,12 @@ from draw_api.metrics import ApiMetrics
 from draw_api.ports.live_retrieves import LiveRetrieves
 from draw_api.services.single_sign_on import SingleSignOnService
 from draw_shared.runtime.health import Health
+from draw_shared.web import problems
+from draw_shared.web.bodies import BoundedBodies
+from draw_shared.web.callers import Callers
+from draw_shared.web.observed import Observed
+from draw_shared.web.probes import probes
+from draw_shared.web.turns import TAKES_TURN, WaitingRoom
 
 ROUTERS = (
     session.router,

@@ -14,11 +14,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from draw_api.handlers.identity import SAFE_METHODS, opens, permission_of
-from draw_api.handlers.problems import MEDIA_TYPE, Problem
 from draw_api.handlers.rest.known_parameters import require_known_parameters
-from draw_api.handlers.turns import TAKES_TURN
-from draw_api.models.permissions import RULES, Permission
+from draw_shared.access.permissions import RULES, Permission
+from draw_shared.web.identity import SAFE_METHODS, opens, permission_of
+from draw_shared.web.problems import MEDIA_TYPE, Problem
+from draw_shared.web.turns import TAKES_TURN
 
 ROLE_KEY: Final = "x-required-role"
 PERMISSION_KEY: Final = "x-permission"

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from draw_api.models.failures import Forbidden
 from draw_api.services.single_sign_on import SingleSignOnService
+from draw_shared.contracts.failures import Forbidden
 from draw_shared.wording import message
 
 FROM_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})

@@ -1,16 +1,11 @@
-"""Runs one request as one transaction, and provides its use cases.
+"""The use cases of one request; wake-ups for other processes leave after its commit."""
 
-The transaction begins before the route runs, and is committed after the route has returned and
-before the answer is sent, so that an answer never promises what was rolled back. Wake-ups for other
-processes leave after the commit.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 
 from draw_api.services.access import AccessService
 from draw_api.services.activity import ActivityService
@@ -42,12 +37,15 @@ from draw_api.services.storage import StorageService
 from draw_api.services.transactions import TransactionService
 from draw_api.services.users import UserService
 from draw_api.services.webhooks import WebhookService
+from draw_shared.access.authentication import Authentication
+from draw_shared.web.work import transaction
 
 
 @dataclass(frozen=True, slots=True)
 class UnitOfWork:
     """The use cases of one request, all in the same transaction."""
 
+    authentication: Authentication
     access: AccessService
     external_access: ExternalAccessService
     activity: ActivityService
@@ -85,10 +83,4 @@ WorkFactory = Callable[[], AbstractContextManager[UnitOfWork]]
 """Opens a transaction; leaving it without an exception commits."""
 
 
-def _transaction(request: Request) -> Iterator[UnitOfWork]:
-    factory: WorkFactory = request.app.state.work
-    with factory() as work:
-        yield work
-
-
-InWork = Annotated[UnitOfWork, Depends(_transaction, scope="function")]
+InWork = Annotated[UnitOfWork, Depends(transaction, scope="function")]

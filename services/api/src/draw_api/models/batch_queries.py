@@ -9,11 +9,11 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StrictBool, StrictInt
 
 from draw_api.models.jobs import JobState
-from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
 from draw_api.models.queries import MAX_NODES, KeyValue
 from draw_api.models.retrieves import Retrieve, RetrieveOptions
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.contracts.moments import Moment
 
 MAX_LINES: Final = 5_000
 MAX_QUESTIONS: Final = 20_000

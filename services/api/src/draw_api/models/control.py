@@ -19,6 +19,7 @@ class ServiceName(StrEnum):
     SCP = "scp"
     INDEXER = "indexer"
     QR_WORKER = "qr-worker"
+    DICOMWEB = "dicomweb"
     API = "api"
 
 
@@ -55,7 +56,7 @@ class ServiceState(Answer):
     desired_state: DesiredState = Field(
         description="of replicas without an order of their own", examples=["running"]
     )
-    controllable: bool = Field(description="false for the API itself")
+    controllable: bool = Field(description="false for the API itself, and for DICOMweb")
     changed_at: datetime | None = Field(description="when it last got an order")
     changed_by: str = Field(examples=["admin"])
     active_associations: int

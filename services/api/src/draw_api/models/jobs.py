@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StrictInt, model_validator
 
-from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
 from draw_shared.contracts.identifiers import OptionalUid, Uid
+from draw_shared.contracts.moments import Moment
 from draw_shared.wording import message
 
 JobState = Literal[

@@ -9,8 +9,8 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.texts import whole_number
+from draw_shared.contracts.failures import FieldProblem, Invalid
 from draw_shared.wording import message
 
 Item = TypeVar("Item")

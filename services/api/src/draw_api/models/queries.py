@@ -23,10 +23,10 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from draw_api.models.jobs import JobState, JobWait
-from draw_api.models.moments import Moment
 from draw_api.models.paging import Answer, Request
 from draw_api.models.retrieves import Retrieve, RetrieveOptions
 from draw_shared.contracts.identifiers import OptionalAeTitle
+from draw_shared.contracts.moments import Moment
 from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.encoding import dictionary
 from draw_shared.dicom.query.typed_keys import UnclearKey, key_as_sent

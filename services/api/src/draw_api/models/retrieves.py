@@ -15,10 +15,10 @@ from pydantic import (
 )
 
 from draw_api.models.jobs import JobAttempt, JobState, JobWait, SopInstanceUids
-from draw_api.models.moments import Moment
 from draw_api.models.nodes import Window
 from draw_api.models.paging import Answer, Parameters, Request
 from draw_shared.contracts.identifiers import FIRST_PRINTABLE, OptionalAeTitle, OptionalUid
+from draw_shared.contracts.moments import Moment
 from draw_shared.contracts.retrieves import KnownSubject
 from draw_shared.wording import message
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from draw_api.models.access import Role
 from draw_api.models.paging import Answer
+from draw_shared.access.principals import Role
 
 
 @dataclass(frozen=True, slots=True)

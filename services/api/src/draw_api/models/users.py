@@ -5,9 +5,10 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, StrictBool
 
-from draw_api.models.access import Role, UserName
-from draw_api.models.moments import Moment
+from draw_api.models.access import UserName
 from draw_api.models.paging import Answer, Request
+from draw_shared.access.principals import Role
+from draw_shared.contracts.moments import Moment
 from draw_shared.contracts.texts import LINE, NewPassword
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol, Self
 
-from draw_api.models.access import Account, KnownSession, KnownToken
+from draw_api.models.access import Account
 
 
 class AccountRepository(Protocol):
@@ -32,17 +32,11 @@ class AccountRepository(Protocol):
     ) -> None:
         """Add a session, and delete expired ones."""
 
-    def session(self, token_hash: bytes) -> KnownSession | None:
-        """Return the session if it has not expired and its user is active."""
-
     def set_language(self, user_id: int, language: str) -> None:
         """Keep the language that a user has chosen; empty: none."""
 
     def end_session(self, token_hash: bytes) -> None:
         """Delete the session."""
-
-    def token(self, token_hash: bytes) -> KnownToken | None:
-        """Return the token if it is valid and its user is active, and record its use."""
 
 
 class Passwords(Protocol):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from draw_api.models.access import Principal
 from draw_api.models.archive import StoredObject
 from draw_api.models.objects import (
     Elements,
@@ -55,13 +54,3 @@ class ObjectReader(Protocol):
 
     def archive(self, files: Sequence[StoredFile]) -> Iterator[bytes]:
         """Yield a ZIP archive in pieces; files that no longer exist are left out."""
-
-
-class ViewRegister(Protocol):
-    """The recent views of each user."""
-
-    def first(self, by: Principal, what: str, uid: str) -> bool:
-        """Return whether this view is not on record yet.
-
-        It is on record once the transaction is committed.
-        """

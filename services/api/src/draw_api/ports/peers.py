@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from draw_api.models.access import Principal
 from draw_api.models.config import ConfigVersion
 from draw_api.models.paging import Page
 from draw_api.models.peers import AllowedAeTitle, AllowedAeTitleSettings, RejectedPeer
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.config_snapshot import AllowedPeer
 
 

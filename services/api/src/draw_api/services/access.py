@@ -5,25 +5,22 @@ database gives no credentials. A wrong name and a wrong password take the same t
 same answer.
 """
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from draw_api.models.access import Account, KnownSession, Principal, Role
-from draw_api.models.failures import Forbidden, OldToken, Unauthenticated
+from draw_api.models.access import Account
 from draw_api.models.languages import LanguageChoice
-from draw_api.models.permissions import RULES, Permission, may
 from draw_api.ports.access import AccountRepository, Passwords, SignInAttempts
-from draw_api.ports.audit import AuditTrail
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.authentication import token_hash
+from draw_shared.access.principals import KnownSession, Principal, Role
 from draw_shared.contracts.transaction import TransactionOutcome
-from draw_shared.wording import message
 
 TOKEN_PREFIX: Final = "draw_"  # noqa: S105 - how a token begins, so that secret scanners know it
 TOKEN_BYTES: Final = 32
-MAX_TOKEN_LENGTH: Final = 128
 ADMINISTRATOR: Final = "admin"
 
 Clock = Callable[[], datetime]
@@ -35,11 +32,6 @@ class StartedSession:
 
     token: str
     session: KnownSession
-
-
-def token_hash(token: str) -> bytes:
-    """Return the stored hash of a token; a fast hash suffices for 256 random bits."""
-    return hashlib.sha256(token.encode()).digest()
 
 
 def ensure_administrator(store: AccountRepository, passwords: Passwords, password: str) -> bool:
@@ -103,38 +95,6 @@ class AccessService:
         """Have the page speak a language to this user from now on."""
         self._store.set_language(by.user_id, choice.language)
 
-    def by_session(self, token: str, address: str) -> Principal:
-        """Return the principal of a browser session.
-
-        Raises:
-            Unauthenticated: the session does not exist or has expired.
-        """
-        found = self._store.session(token_hash(token)) if len(token) <= MAX_TOKEN_LENGTH else None
-        if found is None:
-            raise Unauthenticated(message("The session has ended; sign in again."))
-        return Principal(
-            found.user_id,
-            found.name,
-            found.role,
-            address,
-            csrf_token=found.csrf_token,
-            language=found.language,
-        )
-
-    def by_token(self, token: str, address: str) -> Principal:
-        """Return the principal of a token; it may do what both the token and its user may.
-
-        Raises:
-            Unauthenticated: the token is unknown, revoked or expired.
-        """
-        found = self._store.token(token_hash(token)) if len(token) <= MAX_TOKEN_LENGTH else None
-        if found is None:
-            raise Unauthenticated(message("This token is not known, was revoked or has expired."))
-        weaker = found.token_role if found.user_role.allows(found.token_role) else found.user_role
-        return Principal(
-            found.user_id, found.user_name, weaker, address, token_name=found.token_name
-        )
-
     def _outdated(self, account: Account) -> bool:
         return self._passwords.outdated(account.password_hash)
 
@@ -161,41 +121,3 @@ class AccessService:
         by = Principal(account.user_id, account.name, account.role, address)
         self._audit.record(by, "session.create")
         return StartedSession(token, session)
-
-
-def require(principal: Principal, permission: Permission) -> None:
-    """Return if the principal has the permission.
-
-    Raises:
-        Forbidden: the role is too low, or a program asks for what only a person may do.
-    """
-    if may(principal, permission):
-        return
-    needed = RULES[permission].role
-    if needed is not None and not principal.role.allows(needed):
-        raise Forbidden(
-            message(
-                "This needs the role %(needed)s; yours is %(role)s.",
-                needed=needed,
-                role=principal.role,
-            )
-        )
-    raise Forbidden(message("This needs a signed-in person, not a token."))
-
-
-def require_csrf(principal: Principal, sent: str | None) -> None:
-    """Return if the request carries the session's CSRF token, or came with a bearer token.
-
-    Raises:
-        OldToken: another site may have made the browser send it.
-    """
-    if principal.csrf_token is None:
-        return
-    if sent is None or not secrets.compare_digest(sent.encode(), principal.csrf_token.encode()):
-        raise OldToken(
-            message(
-                "The X-CSRF-Token header, or the token of the form, is missing or not "
-                "that of this session. Nothing was changed; load the page again, and "
-                "repeat it."
-            )
-        )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-from draw_api.models.access import Principal
 from draw_api.models.archive import (
     CountedPage,
     Instance,
@@ -16,10 +15,11 @@ from draw_api.models.archive import (
     StudyCriteria,
     StudyMonth,
 )
-from draw_api.models.failures import FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.ports.archive import ArchiveRepository
-from draw_api.ports.audit import AuditTrail
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import FieldProblem, Invalid, NotFound
 from draw_shared.wording import message
 
 LAST_ADDED: Final = ListOrder()

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Sequence
 from uuid import UUID
 
-from draw_api.models.access import Principal
 from draw_api.models.batch_queries import (
     MAX_QUESTIONS,
     AskedLine,
@@ -14,16 +13,17 @@ from draw_api.models.batch_queries import (
     RetrievesBegun,
     StudySource,
 )
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
 from draw_api.models.retrieves import MAX_ITEMS, Retrieve, WantedItem
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.batch_queries import BatchQueryRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.query_lists import QueryList
 from draw_api.services.retrieves import RetrieveService
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.contracts.retrieves import known_subject
 from draw_shared.wording import message

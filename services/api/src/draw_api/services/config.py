@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Final
 from pydantic import ValidationError
 from typing_extensions import override
 
-from draw_api.models.access import Principal
 from draw_api.models.config import (
     ConfigChange,
     ConfigHistoryEntry,
@@ -20,21 +19,22 @@ from draw_api.models.config import (
     differences,
     document_of,
 )
-from draw_api.models.failures import (
-    Conflict,
-    Invalid,
-    NotFound,
-)
-from draw_api.models.wording import problems_of
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.documents import DocumentRepository
 from draw_api.ports.peers import AccessConfiguration
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.config_rules import disagreements
 from draw_api.services.documents import DocumentService, DocumentWords
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.config_reading import ConfigUnreadable, read_config
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import (
+    Conflict,
+    Invalid,
+    NotFound,
+)
 from draw_shared.contracts.server_config import ServerConfig
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.wording import message
 
 FORMER: Final = "handler"

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from draw_api.models.failures import FieldProblem
 from draw_api.models.hosts import check_host
+from draw_shared.contracts.failures import FieldProblem
 from draw_shared.contracts.server_config import (
     ClientCertificates,
     NetworkConfig,

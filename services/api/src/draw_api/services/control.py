@@ -7,7 +7,6 @@ remains when processes end and start again.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from draw_api.models.access import Principal
 from draw_api.models.control import (
     Control,
     ControlAction,
@@ -16,16 +15,24 @@ from draw_api.models.control import (
     ServiceName,
     ServiceState,
 )
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.status import Replica
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.control import ControlRepository, ReplicaRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.status import describe_replica
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.wording import message
 
 ALL: Final = ""
+NOT_CONTROLLED: Final = {
+    ServiceName.API: message("The API serves this request and cannot stop or restart itself."),
+    ServiceName.DICOMWEB: message(
+        "DICOMweb takes no orders from here; whoever started its process stops or restarts it."
+    ),
+}
+"""Services that do not look at their desired state, and what is said to an order for them."""
 RUNNING: Final[DesiredState] = "running"
 WANTED: Final[Mapping[ControlAction, DesiredState]] = {
     ControlAction.START: "running",
@@ -65,13 +72,11 @@ class ControlService:
         """Order one replica, or all, of a service to start, stop or restart.
 
         Raises:
-            Conflict: the service is the API, which cannot control itself.
+            Conflict: the service takes no orders, like the API, which cannot control itself.
             NotFound: the service has no such replica.
         """
-        if service is ServiceName.API:
-            raise Conflict(
-                message("The API serves this request and cannot stop or restart itself.")
-            )
+        if service in NOT_CONTROLLED:
+            raise Conflict(NOT_CONTROLLED[service])
         if replica is not None and not self._has(service, replica):
             raise NotFound(message("The service has no such replica."))
         self._table.put(
@@ -111,7 +116,7 @@ def _state(
     return ServiceState(
         service=service,
         desired_state=wanted,
-        controllable=service is not ServiceName.API,
+        controllable=service not in NOT_CONTROLLED,
         changed_at=last.updated_at if last else None,
         changed_by=last.updated_by if last else "",
         active_associations=sum(replica.active_associations for replica in own),

@@ -16,7 +16,7 @@ from io import StringIO
 from itertools import islice
 from typing import Final
 
-from draw_api.models.failures import FieldProblem, Invalid
+from draw_shared.contracts.failures import FieldProblem, Invalid
 from draw_shared.wording import message
 
 MAX_LIST_BYTES: Final = 4 * 1024 * 1024

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
-from draw_api.models.failures import NotFound
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.dead_letters import DeadLetterQueues, KnownQueueDepths
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import NotFound
 from draw_shared.wording import message
 
 

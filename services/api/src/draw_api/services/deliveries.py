@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from draw_api.models.access import Principal
 from draw_api.models.deliveries import (
     FINISHED,
     MAX_STEERED,
@@ -23,16 +22,17 @@ from draw_api.models.deliveries import (
     RoutedDeliveryDetail,
     SteeredDeliveries,
 )
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.jobs import FINISHED as FINISHED_JOBS
 from draw_api.models.paging import Page
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.deliveries import RoutedDeliveryRepository, SteeredDelivery
 from draw_api.ports.destinations import DestinationHealth, DestinationRepository
 from draw_api.ports.jobs import JobRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.routing import RoutingService
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.routing.destinations import Destination, GroupDestination
 from draw_shared.wording import message

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.ports.destinations import NamedByRules
 from draw_api.ports.documents import DocumentRepository
 from draw_api.ports.storage_volume import StorageVolume
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid
 from draw_shared.routing.destinations import (
     CeleryDestination,
     FolderDestination,

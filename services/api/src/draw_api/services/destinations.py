@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from draw_api.models.access import Principal
 from draw_api.models.destinations import DestinationMode, DestinationSummary
-from draw_api.models.failures import Conflict, NotFound
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.destinations import (
     DestinationHealth,
     DestinationQueue,
@@ -15,7 +12,10 @@ from draw_api.ports.destinations import (
 )
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.routing import RoutingService
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.routing.destinations import (
     CeleryDestination,
     Destination,

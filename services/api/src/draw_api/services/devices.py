@@ -8,12 +8,10 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from draw_api.models.access import Principal
 from draw_api.models.devices import DeviceCall, OwnData, PeerLine
 from draw_api.models.jobs import NewEcho
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.peers import Explanation, Proposal, RejectedPeer
-from draw_api.models.permissions import Permission, may
 from draw_api.models.status import Replica
 from draw_api.ports.devices import CallRepository
 from draw_api.ports.peers import AccessConfiguration
@@ -22,6 +20,8 @@ from draw_api.services.jobs import TEST_PRIORITY, JobService
 from draw_api.services.nodes import NodeService
 from draw_api.services.peers import PeerService
 from draw_api.services.status import describe_replica
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 RECEIVER: Final = "scp"

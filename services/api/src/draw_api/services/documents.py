@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
-from draw_api.models.access import Principal
 from draw_api.models.config import StoredVersion
-from draw_api.models.failures import (
+from draw_api.models.paging import Page
+from draw_api.ports.documents import DocumentRepository
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import (
     Conflict,
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
 )
-from draw_api.models.paging import Page
-from draw_api.ports.audit import AuditTrail
-from draw_api.ports.documents import DocumentRepository
 from draw_shared.wording import message
 
 ANY: Final = "*"

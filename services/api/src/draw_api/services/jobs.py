@@ -7,14 +7,14 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED, Job, JobWithAttempts, NewJob, NewSend, NodeTests
 from draw_api.models.paging import Page
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.jobs import JobRepository
 from draw_api.ports.wakeups import WakeUps
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.wording import message
 

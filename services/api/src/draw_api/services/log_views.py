@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission, may
 from draw_api.models.transactions import (
     AUDIT_ACTIONS,
     AssociationCriteria,
@@ -22,6 +20,8 @@ from draw_api.ports.transactions import (
     TransactionRepository,
 )
 from draw_api.services.transactions import require_span
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.transaction import TransactionKind
 
 MAX_LOOKED_FOR: Final = 5

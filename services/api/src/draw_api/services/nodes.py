@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.paging import Page
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.nodes import NodeRepository
 from draw_api.services.destination_rules import DestinationRules
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.wording import message
 
 MAX_WITH_TITLE: Final = 10

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from draw_api.models.access import Principal
 from draw_api.models.archive import StoredObject, Study
-from draw_api.models.failures import NotFound
 from draw_api.models.objects import (
     Elements,
     ObjectFacts,
@@ -16,8 +14,11 @@ from draw_api.models.objects import (
     StoredSlice,
     archive_names,
 )
-from draw_api.ports.audit import AuditTrail
-from draw_api.ports.objects import ObjectReader, ObjectRepository, ViewRegister
+from draw_api.ports.objects import ObjectReader, ObjectRepository
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.access.recent_views import ViewRegister
+from draw_shared.contracts.failures import NotFound
 from draw_shared.wording import message
 
 IMAGES: Final = message("images and tables")

@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.peers import (
     AllowedAeTitle,
@@ -21,7 +19,6 @@ from draw_api.models.peers import (
     RejectedPeer,
     title_problem,
 )
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.peers import (
     AccessConfiguration,
     AeTitleRepository,
@@ -37,8 +34,11 @@ from draw_api.services.peer_rules import (
     refusal,
     with_denial,
 )
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.association_rules import access_rules
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom.network import admission
 from draw_shared.dicom.network.rights import EVERY_RIGHT, Right, known_rights

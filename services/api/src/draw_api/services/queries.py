@@ -10,8 +10,6 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
 from draw_api.models.queries import (
@@ -24,15 +22,17 @@ from draw_api.models.queries import (
     RetrieveMatches,
 )
 from draw_api.models.retrieves import WantedItem
-from draw_api.models.wording import problems_of
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.queries import QueryRepository
 from draw_api.ports.wakeups import WakeUps
 from draw_api.services.relative_dates import study_date_of
 from draw_api.services.retrieves import RequestedRetrieve, RetrieveService
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.contracts.retrieves import KnownSubject, known_subject
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.wording import message
 
 UNIQUE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -7,10 +7,10 @@ announced, as after its reception. A different size is only shown: nothing tells
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
-from draw_api.models.access import Principal
 from draw_api.models.upkeep import Differences, FoundFile, Rebuilt
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.reconcile import IndexAuditRepository, StoredFiles
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.errors import Permanent
 from draw_shared.wording import message
 

@@ -7,9 +7,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.retrieves import MAX_ITEMS, WantedItem
-from draw_api.models.wording import words_of
 from draw_api.services.csv_lists import (
     MAX_PROBLEMS,
     CsvList,
@@ -20,6 +18,8 @@ from draw_api.services.csv_lists import (
     wrong,
 )
 from draw_api.services.list_columns import keyword_of
+from draw_shared.contracts.failures import FieldProblem, Invalid
+from draw_shared.contracts.validation_words import words_of
 from draw_shared.wording import message
 
 FIELDS: Final[Mapping[str, str]] = {

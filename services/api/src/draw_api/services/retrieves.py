@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from uuid import UUID
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.paging import Page
 from draw_api.models.retrieves import (
@@ -18,10 +16,12 @@ from draw_api.models.retrieves import (
     item_of,
     parameters_of,
 )
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.retrieves import NewRetrieveRow, RetrieveRepository
 from draw_api.ports.wakeups import WakeUps
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.control import ControlSubject, ControlV1
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.contracts.job import JobReadyV1
 from draw_shared.contracts.retrieves import KnownSubject, retrieve_key
 from draw_shared.wording import message

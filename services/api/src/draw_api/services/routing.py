@@ -6,14 +6,7 @@ from typing import Any, ClassVar, Final
 from pydantic import ValidationError
 from typing_extensions import override
 
-from draw_api.models.access import Principal
 from draw_api.models.config import StoredVersion
-from draw_api.models.failures import (
-    Conflict,
-    FieldProblem,
-    Invalid,
-    NotFound,
-)
 from draw_api.models.routing import (
     RoutingHistoryEntry,
     RoutingQuestion,
@@ -22,13 +15,20 @@ from draw_api.models.routing import (
     reasons,
     rule_changes,
 )
-from draw_api.models.wording import problems_of
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.documents import DocumentRepository
 from draw_api.ports.routing import RoutingFactsSource
 from draw_api.services.destination_rules import DestinationRules
 from draw_api.services.documents import DocumentService, DocumentWords
 from draw_api.services.routing_edits import DocumentChange
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import (
+    Conflict,
+    FieldProblem,
+    Invalid,
+    NotFound,
+)
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.routing.document import RoutingDocument, Trigger
 from draw_shared.routing.evaluation import Evaluator
 from draw_shared.wording import message

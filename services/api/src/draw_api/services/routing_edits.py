@@ -7,7 +7,7 @@ one; whether that is a document is checked where it is put in force.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from draw_api.models.failures import Conflict, NotFound
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.wording import message
 
 Part = Mapping[str, Any]

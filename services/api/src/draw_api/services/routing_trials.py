@@ -12,8 +12,6 @@ from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.routing import RoutingVersion
 from draw_api.models.routing_trials import (
@@ -29,7 +27,6 @@ from draw_api.models.routing_trials import (
     RuleTrial,
     TrialEnd,
 )
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.routing import RoutingFactsSource
 from draw_api.ports.routing_trials import (
     AppliedCounts,
@@ -38,6 +35,9 @@ from draw_api.ports.routing_trials import (
     RoutingBatchRepository,
 )
 from draw_api.services.routing import RoutingService, check_document
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.routing.batches import document_of_batch
 from draw_shared.routing.destinations import expand
 from draw_shared.routing.document import RoutingDocument, Trigger

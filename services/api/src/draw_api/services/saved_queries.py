@@ -2,16 +2,16 @@
 
 from pydantic import ValidationError
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, Forbidden, Invalid, NotFound
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission, may
 from draw_api.models.queries import Query
 from draw_api.models.saved_queries import MAX_SAVED, NewSavedQuery, SavedQuery
-from draw_api.models.wording import problems_of
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.saved_queries import SavedQueryRepository
 from draw_api.services.queries import QueryService
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, Forbidden, Invalid, NotFound
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.wording import message
 
 

@@ -12,13 +12,14 @@ import secrets
 from typing import Final
 from urllib.parse import urlsplit
 
-from draw_api.models.access import Account, Principal, Role
-from draw_api.models.failures import Forbidden, NotFound, Unauthenticated
+from draw_api.models.access import Account
 from draw_api.models.own_paths import own_path
 from draw_api.models.single_sign_on import ExternalIdentity, PendingSignIn, RoleRules
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.single_sign_on import ExternalUserRepository, IdentityProvider
 from draw_api.services.access import TOKEN_BYTES, AccessService, StartedSession
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal, Role
+from draw_shared.contracts.failures import Forbidden, NotFound, Unauthenticated
 from draw_shared.contracts.transaction import TransactionOutcome
 from draw_shared.wording import message
 

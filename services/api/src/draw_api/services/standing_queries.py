@@ -6,8 +6,6 @@ They belong to the suite and not to a person: they go on when whoever made them 
 from collections.abc import Sequence
 from datetime import datetime
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.queries import NewQuery
 from draw_api.models.schedules import next_run
@@ -19,8 +17,10 @@ from draw_api.models.standing_queries import (
     StandingQueryChange,
     StandingQueryRun,
 )
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.standing_queries import StandingQueryRepository, StandingRunRepository
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.wording import message
 
 

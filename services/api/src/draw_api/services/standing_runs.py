@@ -18,8 +18,6 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from draw_api.models.access import Principal, Role
-from draw_api.models.failures import Conflict, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.queries import NewQuery, Query
 from draw_api.models.retrieves import (
@@ -36,13 +34,15 @@ from draw_api.models.standing_queries import (
     StudiesFound,
     UnfinishedRun,
 )
-from draw_api.models.wording import problems_of
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.standing_queries import StandingQueryRepository, StandingRunRepository
 from draw_api.services.queries import QueryService
 from draw_api.services.relative_dates import study_date_of
 from draw_api.services.retrieves import RequestedRetrieve, RetrieveService
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal, Role
+from draw_shared.contracts.failures import Conflict, Invalid, NotFound
 from draw_shared.contracts.retrieves import known_subject
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.wording import message
 
 PRIORITY: Final = 7

@@ -5,7 +5,6 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Any, Final
 
-from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.statistics import (
     BUCKETS_PER_DOUBLING,
     FAILED_BUCKET,
@@ -22,6 +21,7 @@ from draw_api.models.statistics import (
 )
 from draw_api.ports.statistics import StatisticsRepository
 from draw_api.services.sop_class_modalities import modality_of
+from draw_shared.contracts.failures import FieldProblem, Invalid
 from draw_shared.wording import message
 
 MAX_DAYS: Final = 400

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.storage import (
     CleanUpPreview,
@@ -18,10 +16,12 @@ from draw_api.models.storage import (
     StorageUsage,
     StudyUsage,
 )
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.status import StatusRepository
 from draw_api.ports.storage import StorageRepository
 from draw_api.services.status import reported_used_bytes
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.storage.space import DiskRoom, RemainingSpace, room
 from draw_shared.wording import message
 

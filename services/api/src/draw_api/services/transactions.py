@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.transactions import ChainReport, KnownHead, Transaction, TransactionCriteria
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.transactions import TransactionRepository
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.contracts.transaction import ACCEPTED
 from draw_shared.wording import message
 

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from draw_api.models.access import Account, Principal, Role
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_api.models.access import Account
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission, may
 from draw_api.models.users import (
     NewToken,
     NewUser,
@@ -24,9 +22,13 @@ from draw_api.models.users import (
     UserSettings,
 )
 from draw_api.ports.access import Passwords, SignInAttempts
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.users import UserRepository
-from draw_api.services.access import TOKEN_BYTES, TOKEN_PREFIX, require, token_hash
+from draw_api.services.access import TOKEN_BYTES, TOKEN_PREFIX
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.authentication import require, token_hash
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal, Role
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.wording import message
 
 NO_USER: Final = message("There is no such user.")

@@ -7,8 +7,6 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from draw_api.models.access import Principal
-from draw_api.models.failures import NotFound
 from draw_api.models.paging import Page
 from draw_api.models.webhooks import (
     PREFIX,
@@ -23,9 +21,11 @@ from draw_api.models.webhooks import (
     WebhookDelivery,
     WebhookMade,
 )
-from draw_api.ports.audit import AuditTrail
 from draw_api.ports.webhooks import ChangeRepository, WebhookRepository
 from draw_api.services.destination_rules import DestinationRules
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import NotFound
 from draw_shared.wording import message
 
 KEY_BYTES: Final = 32

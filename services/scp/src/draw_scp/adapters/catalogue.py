@@ -5,11 +5,11 @@ from typing import Final
 
 from typing_extensions import override
 
-from draw_scp.adapters.catalogue_sql import find_statement, retrieve_statement
-from draw_scp.adapters.index_connections import IndexConnections
 from draw_scp.models import Destination, StoredInstance
 from draw_scp.ports.query import MatchCatalogue
 from draw_scp.ports.retrieve import InstanceCatalogue
+from draw_shared.db.catalogue_sql import find_statement, retrieve_statement
+from draw_shared.db.index_connections import IndexConnections
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.query.query import FindQuery, Row, Selection
 

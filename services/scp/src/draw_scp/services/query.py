@@ -8,8 +8,8 @@ from draw_shared.dicom.network.service import Matches, OperationRefused
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.network.statuses import DimseStatus
 from draw_shared.dicom.query.answers import Answers
-from draw_shared.dicom.query.matching import Names, name_fits
-from draw_shared.dicom.query.query import Constant, FindQuery, Row
+from draw_shared.dicom.query.query import Constant, FindQuery
+from draw_shared.dicom.query.remaining import remaining_conditions
 from draw_shared.wording import message
 
 ONLINE: Final = b"ONLINE"
@@ -59,7 +59,7 @@ class FindService:
         )
         limit = self._limit()
         left = limit or None
-        fits = _remaining_conditions(query)
+        fits = remaining_conditions(query)
         for rows in self._catalogue.matches(query, by):
             found = [row for row in rows if fits(row)] if fits else rows
             yield Matches([answers.encode(row) for row in found[:left]], status)
@@ -68,15 +68,3 @@ class FindService:
             if len(found) > left:
                 raise TooManyMatches(limit)
             left -= len(found)
-
-
-def _remaining_conditions(query: FindQuery) -> Callable[[Row], bool] | None:
-    """Return the conditions that the index cannot check, or None if there are none."""
-    positions = {attribute: n for n, attribute in enumerate(query.columns)}
-    left = [(positions[attribute], names) for attribute, names in query.left_over.items()]
-    return (lambda row: all(_fits(row[n], names) for n, names in left)) if left else None
-
-
-def _fits(value: bytes | None, names: Names) -> bool:
-    """Return whether one of the person names in a value matches."""
-    return any(name_fits(names, name) for name in str(value or b"", "utf-8").split("\\"))

@@ -9,12 +9,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, StreamingResponse
 
 from draw_api.handlers.csv_cells import csv_of
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText, UidInPath
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
-from draw_api.models.access import Principal
 from draw_api.models.archive import (
     Direction,
     Instance,
@@ -27,13 +23,17 @@ from draw_api.models.archive import (
     StudySort,
     order_by,
 )
-from draw_api.models.failures import NotFound
-from draw_api.models.moments import CalendarDate
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import MODALITY
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import NotFound
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.contracts.moments import CalendarDate
 from draw_shared.contracts.texts import LINE
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])

@@ -9,13 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.csv_cells import csv_of
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.lists import REFUSALS, UploadedList, list_body
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
-from draw_api.models.access import Principal
 from draw_api.models.batch_queries import (
     BatchLine,
     BatchQuery,
@@ -28,8 +24,12 @@ from draw_api.models.batch_queries import (
     Wanted,
 )
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.services.query_lists import query_list_of_csv, query_list_of_keys
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(prefix="/api/v1/batch-queries", tags=["batch queries"])
 

@@ -5,11 +5,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.config import (
     ConfigHistoryEntry,
     ConfigReference,
@@ -18,9 +15,12 @@ from draw_api.models.config import (
     reference,
 )
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.services.documents import MAX_COMMENT_LENGTH, etag
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.texts import LINE
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 router = APIRouter(prefix="/api/v1/config", tags=["configuration"])
 

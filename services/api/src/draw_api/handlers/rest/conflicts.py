@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from draw_api.handlers.identity import requires
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.conflicts import ConflictCriteria, ConflictKind, ObjectConflict
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.identifiers import Uid
+from draw_shared.web.identity import requires
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
 

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from draw_api.handlers.identity import requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
-from draw_api.models.permissions import Permission
 from draw_api.services.conformance import statement
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
 
 router = APIRouter(prefix="/api/v1", tags=["status"])
 

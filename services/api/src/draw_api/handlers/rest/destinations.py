@@ -5,13 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.destinations import DestinationSummary
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.routing.parts import Name
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 router = APIRouter(prefix="/api/v1/destinations", tags=["routing"])
 

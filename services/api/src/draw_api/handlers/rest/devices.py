@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from draw_api.handlers.identity import requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.devices import DeviceCall, OwnData
-from draw_api.models.moments import Moment
 from draw_api.models.peers import Address
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.identifiers import OptionalAeTitle
+from draw_shared.contracts.moments import Moment
+from draw_shared.web.identity import requires
 
 router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
 

@@ -10,9 +10,9 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel
 
-from draw_api.handlers.identity import dependants_of
 from draw_api.handlers.rest.single_sign_on import CALLBACK
-from draw_api.models.failures import FieldProblem, Invalid
+from draw_shared.contracts.failures import FieldProblem, Invalid
+from draw_shared.web.identity import dependants_of
 from draw_shared.wording import message
 
 OTHERS_ADD: Final = frozenset({CALLBACK})

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import UploadFile
 
-from draw_api.handlers.bodies import form_of
-from draw_api.handlers.problems import responses
 from draw_api.services.csv_lists import MAX_LIST_BYTES, wrong
+from draw_shared.web.bodies import form_of
+from draw_shared.web.problems import responses
 from draw_shared.wording import message
 
 FIELD: Final = "file"

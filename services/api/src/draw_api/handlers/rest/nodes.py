@@ -5,15 +5,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.jobs import JobWithAttempts, NewEcho, NewProbe, NodeTests
 from draw_api.models.nodes import NewPin, Node, NodeSettings
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 router = APIRouter(prefix="/api/v1/nodes", tags=["nodes"])
 

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import SearchText, UidInPath
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.objects import MAX_EDGE, MAX_FRAMES, Elements, ObjectFacts, Rendering
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(prefix="/api/v1", tags=["archive"])
 

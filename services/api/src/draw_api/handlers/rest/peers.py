@@ -6,11 +6,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
 from draw_api.models.peers import (
     Address,
@@ -23,8 +20,11 @@ from draw_api.models.peers import (
     Proposal,
     RejectedPeer,
 )
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.identifiers import AeTitle, OptionalAeTitle, Uid
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 titles = APIRouter(prefix="/api/v1/ae-titles", tags=["access"])
 access = APIRouter(prefix="/api/v1/access", tags=["access"])

@@ -6,16 +6,16 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, SearchText
 from draw_api.handlers.work import InWork
 from draw_api.models import queries as models
-from draw_api.models.access import Principal
-from draw_api.models.moments import Moment
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import SORT_KEY
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.moments import Moment
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 router = APIRouter(prefix="/api/v1/queries", tags=["queries"])
 

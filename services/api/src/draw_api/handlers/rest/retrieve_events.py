@@ -16,17 +16,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from draw_api.handlers.identity import require_still, requires
-from draw_api.handlers.problems import responses
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
-from draw_api.models.access import Principal
-from draw_api.models.failures import Refusal
 from draw_api.models.jobs import FINISHED
-from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve
 from draw_api.ports.live_retrieves import LiveRetrieves
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Refusal
 from draw_shared.errors import Transient
+from draw_shared.web.identity import require_still, requires
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
 

@@ -6,15 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.lists import REFUSALS, UploadedList, list_body
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.jobs import JobState
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import (
     NewRetrieve,
     Retrieve,
@@ -25,6 +21,10 @@ from draw_api.models.retrieves import (
 )
 from draw_api.services.retrieve_lists import list_of_csv
 from draw_api.services.retrieves import RequestedRetrieve
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 router = APIRouter(prefix="/api/v1/retrieves", tags=["retrieves"])
 

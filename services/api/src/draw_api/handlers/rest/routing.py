@@ -5,14 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.config import GUARDED, Comment, IfMatch, VersionInPath
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.routing import (
     RoutingHistoryEntry,
     RoutingPreset,
@@ -21,8 +17,12 @@ from draw_api.models.routing import (
     RoutingVersion,
 )
 from draw_api.services.documents import etag
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.routing.document import RoutingDocument
 from draw_shared.routing.presets import PRESETS
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 router = APIRouter(prefix="/api/v1/routing", tags=["routing"])
 

@@ -6,14 +6,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.routing_trials import (
     BatchOrder,
     ReplayQuestion,
@@ -21,6 +16,11 @@ from draw_api.models.routing_trials import (
     RoutingBatchPreview,
     RoutingReplay,
 )
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(prefix="/api/v1/routing", tags=["routing"])
 

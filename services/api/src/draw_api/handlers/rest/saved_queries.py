@@ -5,16 +5,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit
 from draw_api.handlers.rest.queries import router as queries
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.queries import Query
 from draw_api.models.saved_queries import NewSavedQuery, SavedQuery
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
 
 router = APIRouter(prefix="/api/v1/saved-queries", tags=["queries"])
 

@@ -6,15 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Cookie as CookieParameter
 
-from draw_api.handlers.identity import COOKIE, client_address, opens, requires
 from draw_api.handlers.own_site import require_own_site
-from draw_api.handlers.problems import failure, responses
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Me, Principal, SessionStarted, SignIn
-from draw_api.models.failures import Unauthenticated
+from draw_api.models.access import Me, SessionStarted, SignIn
 from draw_api.models.languages import LanguageChoice
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Unauthenticated
+from draw_shared.web.identity import COOKIE, client_address, opens, requires
+from draw_shared.web.problems import failure, responses
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(prefix="/api/v1", tags=["session"])

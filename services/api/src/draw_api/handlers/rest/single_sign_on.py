@@ -7,15 +7,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Cookie as CookieParameter
 from fastapi.responses import RedirectResponse
 
-from draw_api.handlers.identity import COOKIE, client_address, opens
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import SearchText
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import WorkFactory
-from draw_api.models.failures import Forbidden, Unauthenticated
-from draw_api.models.permissions import Permission
 from draw_api.models.single_sign_on import SingleSignOnState
 from draw_api.services.single_sign_on import SingleSignOnService
+from draw_shared.access.permissions import Permission
+from draw_shared.contracts.failures import Forbidden, Unauthenticated
+from draw_shared.web.identity import COOKIE, client_address, opens
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.csv_cells import csv_of
-from draw_api.handlers.identity import requires
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
-from draw_api.models.access import Principal
-from draw_api.models.moments import CalendarDate
-from draw_api.models.permissions import Permission
 from draw_api.models.statistics import Statistics, StatisticsCriteria
 from draw_api.services.statistics import MAX_DAYS, days_of, require_span
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.moments import CalendarDate
 from draw_shared.contracts.texts import LINE
 from draw_shared.dicom.encoding.dictionary import registered_uids
+from draw_shared.web.identity import requires
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(prefix="/api/v1/statistics", tags=["status"])
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
-from draw_api.handlers.identity import requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
-from draw_api.models.permissions import Permission
 from draw_api.models.status import Status
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
 
 router = APIRouter(prefix="/api/v1", tags=["status"])
 

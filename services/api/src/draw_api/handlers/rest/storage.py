@@ -5,14 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, UidInPath
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.storage import (
     CleanUpPreview,
     Deleted,
@@ -24,6 +19,11 @@ from draw_api.models.storage import (
     StorageUsage,
     StudyUsage,
 )
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])
 

@@ -8,15 +8,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.csv_cells import csv_of
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId, SearchText
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.work import InWork, WorkFactory
-from draw_api.models.access import Principal
-from draw_api.models.moments import Moment
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.transactions import (
     AssociationActivity,
     AssociationCriteria,
@@ -32,7 +26,13 @@ from draw_api.models.transactions import (
     TransactionCriteria,
 )
 from draw_api.services.transactions import pages
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.moments import Moment
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import responses
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(prefix="/api/v1/transactions", tags=["transactions"])
 

@@ -5,13 +5,9 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Response
 
-from draw_api.handlers.identity import requires
-from draw_api.handlers.problems import failure, responses
 from draw_api.handlers.rest.parameters import DEFAULT_LIMIT, Cursor, Limit, RowId
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import SHORT_HASH
 from draw_api.models.users import (
     NewToken,
@@ -24,6 +20,10 @@ from draw_api.models.users import (
     User,
     UserSettings,
 )
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.web.identity import requires
+from draw_shared.web.problems import failure, responses
 
 users = APIRouter(prefix="/api/v1/users", tags=["users"])
 own = APIRouter(prefix="/api/v1/me", tags=["session"])

@@ -10,8 +10,8 @@ from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.web.words import is_retired, uid_name
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.association_rules import storage_classes, storage_syntaxes
 from draw_shared.contracts.server_config import ServerConfig
 from draw_shared.dicom.encoding import uids

@@ -23,7 +23,6 @@ from draw_api.handlers.web.parameters import (
 )
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.archive import (
     ASCENDING,
     CountedPage,
@@ -43,10 +42,11 @@ from draw_api.models.deliveries import RoutedDelivery
 from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.queries import is_zone
 from draw_api.models.texts import MODALITY
 from draw_api.models.transactions import Transaction, TransactionCriteria
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 
 router = APIRouter(include_in_schema=False)
 

@@ -8,7 +8,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.languages import _
@@ -18,7 +17,6 @@ from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
 from draw_api.handlers.web.queries import options_of, queryable_nodes
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
 from draw_api.models.batch_queries import (
     BatchLine,
     BatchQuery,
@@ -27,14 +25,16 @@ from draw_api.models.batch_queries import (
     RetrieveFound,
     Wanted,
 )
-from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.jobs import FINISHED
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import whole_numbers
 from draw_api.services.csv_lists import text_of
 from draw_api.services.query_lists import QueryList, query_list_of_text
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)

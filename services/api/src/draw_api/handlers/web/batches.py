@@ -12,13 +12,13 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.queries import options_of
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import FieldProblem, Invalid
 from draw_api.models.nodes import Node
-from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import RetrieveOptions, WantedItem
 from draw_api.services.csv_lists import text_of
 from draw_api.services.retrieve_lists import list_of_text
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import FieldProblem, Invalid
 
 router = APIRouter(include_in_schema=False)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from draw_api.handlers.web.forms import lines
 from draw_api.handlers.web.languages import _
 from draw_api.handlers.web.visitor import CheckedForm
-from draw_api.models.failures import FieldProblem, Invalid
+from draw_shared.contracts.failures import FieldProblem, Invalid
 from draw_shared.routing.document import MAX_CONDITIONS_TOGETHER, Operator
 from draw_shared.routing.subjects import MAX_SUBJECT_LENGTH, ValueKind, subject_of
 from draw_shared.wording import message

@@ -15,7 +15,6 @@ from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
 from draw_api.handlers.web.quantities import read_quantity, write_quantity
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
 from draw_api.models.config import (
     ConfigField,
     ConfigHistoryEntry,
@@ -24,11 +23,12 @@ from draw_api.models.config import (
     document_of,
     reference,
 )
-from draw_api.models.failures import FieldProblem, Invalid, PreconditionFailed
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import whole_number
 from draw_api.services.documents import etag
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import FieldProblem, Invalid, PreconditionFailed
 
 router = APIRouter(include_in_schema=False)
 

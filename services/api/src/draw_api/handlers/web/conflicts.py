@@ -9,11 +9,11 @@ from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.archive import Patient, PatientCriteria
 from draw_api.models.conflicts import ConflictCriteria, ConflictKind, ObjectConflict
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 
 router = APIRouter(include_in_schema=False)
 

@@ -9,31 +9,31 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.jobs import RETRIED
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
 from draw_api.models.activity import LastDay, LastReceived, Throughput
 from draw_api.models.archive import Study
 from draw_api.models.conflicts import ConflictCriteria, ObjectConflict
 from draw_api.models.control import ServiceState
 from draw_api.models.deliveries import FailedDeliveries
 from draw_api.models.destinations import DestinationSummary
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.jobs import Job
 from draw_api.models.peers import RejectedPeer
-from draw_api.models.permissions import Permission
 from draw_api.models.status import DicomPort, Replica, Status
 from draw_api.models.storage import Forecast
 from draw_api.models.transactions import Transaction, TransactionCriteria
 from draw_api.services.jobs import HASTENED
 from draw_api.services.status import GONE
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.contracts.replicas import ENDED
 from draw_shared.contracts.server_config import NetworkConfig
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

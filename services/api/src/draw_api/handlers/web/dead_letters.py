@@ -12,10 +12,10 @@ from draw_api.handlers.web.languages import _
 from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.dead_letters import DeadLetter, DeadLetterQueue
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import QUEUE_NAME, SHORT_HASH
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 
 router = APIRouter(include_in_schema=False)
 

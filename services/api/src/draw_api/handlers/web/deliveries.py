@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.languages import N_, _, ngettext
 from draw_api.handlers.web.live import stream
@@ -22,7 +21,6 @@ from draw_api.handlers.web.visitor import (
 )
 from draw_api.handlers.web.words import count
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
 from draw_api.models.deliveries import (
     EVERY_STATE,
     FINISHED,
@@ -37,11 +35,13 @@ from draw_api.models.deliveries import (
     RoutedDeliveryDetail,
     SteeredDeliveries,
 )
-from draw_api.models.failures import Conflict
 from draw_api.models.own_paths import own_path
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import whole_numbers
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)

@@ -24,15 +24,6 @@ from draw_api.handlers.web.routing import (
 )
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.failures import (
-    Conflict,
-    FieldProblem,
-    Invalid,
-    NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
-    Refusal,
-)
 from draw_api.models.routing import RoutingVersion
 from draw_api.models.texts import whole_number
 from draw_api.services.routing_edits import (
@@ -40,6 +31,15 @@ from draw_api.services.routing_edits import (
     place_of,
     put_destination,
     remove_destination,
+)
+from draw_shared.contracts.failures import (
+    Conflict,
+    FieldProblem,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    Refusal,
 )
 from draw_shared.routing.destinations import (
     Destination,

@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import FormField, error_of, fields_of, validate_form
 from draw_api.handlers.web.languages import N_, said
 from draw_api.handlers.web.live import stream
@@ -20,15 +19,16 @@ from draw_api.handlers.web.pages import View, address, page, redirect
 from draw_api.handlers.web.parameters import SearchText, moment_of
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
 from draw_api.models.devices import DeviceCall, OwnData
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import UNDER_WAY, NewEcho
 from draw_api.models.nodes import Node, NodeSettings
 from draw_api.models.peers import PeerToAllow
-from draw_api.models.permissions import Permission
 from draw_api.models.texts import whole_number
 from draw_api.services.jobs import TEST_PRIORITY
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

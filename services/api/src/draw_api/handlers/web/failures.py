@@ -19,19 +19,19 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from draw_api.handlers.bodies import TooLargeForStrangers
-from draw_api.handlers.identity import COOKIE, SAFE_METHODS, client_address
-from draw_api.handlers.problems import DESCRIPTIONS, problem
-from draw_api.handlers.turns import RequestCost, WaitingRoom
 from draw_api.handlers.web.field_names import field_name
 from draw_api.handlers.web.kept import KeptView, kept_of_request
 from draw_api.handlers.web.languages import N_, _, gettext, speak
 from draw_api.handlers.web.pages import View, asks_for_fragment, page, redirect
 from draw_api.handlers.web.session import SignInView, provider_of
 from draw_api.handlers.work import WorkFactory
-from draw_api.models.access import Principal
-from draw_api.models.failures import OldToken, Refusal, UnusableText
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import OldToken, Refusal, UnusableText
 from draw_shared.errors import Transient
+from draw_shared.web.bodies import TooLargeForStrangers
+from draw_shared.web.identity import COOKIE, SAFE_METHODS, client_address
+from draw_shared.web.problems import DESCRIPTIONS, problem
+from draw_shared.web.turns import RequestCost, WaitingRoom
 
 Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 
@@ -124,7 +124,7 @@ def _caller(request: Request) -> Principal:
     factory: WorkFactory = request.app.state.work
     with factory() as work:
         session = request.cookies[COOKIE]
-        return work.access.by_session(session, client_address(request))
+        return work.authentication.by_session(session, client_address(request))
 
 
 def _is_no_address(error: Exception) -> bool:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from draw_api.handlers.web.languages import _, gettext, said
 from draw_api.handlers.web.visitor import CheckedForm
 from draw_api.handlers.web.words import spelled, words
-from draw_api.models.failures import Conflict, FieldProblem, Invalid
 from draw_api.models.texts import whole_number
-from draw_api.models.wording import problems_of
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.wording import message
 
 Model = TypeVar("Model", bound=BaseModel)

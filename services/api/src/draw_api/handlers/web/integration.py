@@ -20,10 +20,7 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission, may
 from draw_api.models.texts import whole_number
 from draw_api.models.webhooks import (
     USUAL_KINDS,
@@ -35,6 +32,9 @@ from draw_api.models.webhooks import (
     WebhookChange,
     WebhookDelivery,
 )
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 
 router = APIRouter(include_in_schema=False)
 

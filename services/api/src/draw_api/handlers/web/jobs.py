@@ -8,7 +8,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.languages import _
@@ -17,15 +16,16 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import NotFound
 from draw_api.models.jobs import FINISHED, Job, JobState, JobWithAttempts
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.retrieves import Retrieve, RetrievedInstance, RetrieveWithAttempts, Urgency
 from draw_api.services.jobs import HASTENED
 from draw_api.services.jobs import RETRIED as SENT_AGAIN
 from draw_api.services.retrieves import RequestedRetrieve
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import NotFound
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

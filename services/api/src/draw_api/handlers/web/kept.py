@@ -15,7 +15,6 @@ from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
-from draw_api.handlers.bodies import form_of
 from draw_api.handlers.own_site import require_own_site
 from draw_api.handlers.web.pages import View
 from draw_api.handlers.web.visitor import (
@@ -26,8 +25,9 @@ from draw_api.handlers.web.visitor import (
     NO_TEXT,
     require_small,
 )
-from draw_api.models.failures import Refusal
 from draw_api.models.own_paths import own_path
+from draw_shared.contracts.failures import Refusal
+from draw_shared.web.bodies import form_of
 
 MAX_KEPT_BYTES: Final = 48 * 1024
 """The sign-in page sends it along, and who is not signed in may send little."""

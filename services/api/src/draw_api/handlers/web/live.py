@@ -17,14 +17,14 @@ from typing import Final
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.identity import COOKIE, client_address
 from draw_api.handlers.web.languages import speak
 from draw_api.handlers.web.pages import View, frame_of, render
 from draw_api.handlers.work import UnitOfWork, WorkFactory
-from draw_api.models.failures import Refusal
-from draw_api.models.permissions import Permission
-from draw_api.services.access import require
+from draw_shared.access.authentication import require
+from draw_shared.access.permissions import Permission
+from draw_shared.contracts.failures import Refusal
 from draw_shared.errors import Transient
+from draw_shared.web.identity import COOKIE, client_address
 
 RENDER_INTERVAL_SECONDS: Final = 2.0
 POLL_INTERVAL_SECONDS: Final = 0.25
@@ -81,7 +81,9 @@ def _render_fragment(request: Request, look: Look, path: str, permission: Permis
     factory: WorkFactory = request.app.state.work
     try:
         with factory() as work:
-            by = work.access.by_session(request.cookies.get(COOKIE, ""), client_address(request))
+            by = work.authentication.by_session(
+                request.cookies.get(COOKIE, ""), client_address(request)
+            )
             require(by, permission)
             speak(by.language)
             view = look(work)

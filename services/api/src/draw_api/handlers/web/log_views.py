@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Final, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.languages import N_
 from draw_api.handlers.web.live import stream
 from draw_api.handlers.web.pages import View, address, page
@@ -22,10 +21,8 @@ from draw_api.handlers.web.parameters import (
 )
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
 from draw_api.models.peers import RejectedPeer
-from draw_api.models.permissions import Permission, may
 from draw_api.models.transactions import (
     AssociationActivity,
     AssociationCriteria,
@@ -35,6 +32,9 @@ from draw_api.models.transactions import (
     AuditGroup,
     AuditLine,
 )
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from draw_api.handlers.web.languages import N_
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.downloads import archive_headers
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web import words
 from draw_api.handlers.web.deliveries import STATES, newest_of
 from draw_api.handlers.web.languages import N_
@@ -18,11 +17,9 @@ from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import SearchText, UidInPath
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.archive import Series, Study
 from draw_api.models.conflicts import ConflictCriteria
 from draw_api.models.deliveries import RoutedDelivery
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.objects import (
     MAX_EDGE,
     MAX_FRAMES,
@@ -34,7 +31,10 @@ from draw_api.models.objects import (
     StoredSlice,
 )
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, NotFound
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

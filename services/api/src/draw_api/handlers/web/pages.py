@@ -27,10 +27,10 @@ from draw_api.handlers.web.languages import (
     spoken_language,
 )
 from draw_api.handlers.web.navigation import NAVIGATION, NavigationEntry, place_of
-from draw_api.models.access import Principal
 from draw_api.models.languages import LANGUAGES
-from draw_api.models.permissions import Permission, may
 from draw_api.models.texts import whole_number
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
 
 PACKAGE: Final = Path(__file__).resolve().parents[2]
 STATIC: Final = PACKAGE / "static"

@@ -31,8 +31,6 @@ from draw_api.handlers.web.parameters import (
 )
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.paging import Page
 from draw_api.models.peers import (
     AllowedAeTitle,
@@ -43,7 +41,9 @@ from draw_api.models.peers import (
     Proposal,
     RejectedPeer,
 )
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_shared.contracts.server_config import SecurityConfig
 from draw_shared.dicom.network.rights import EVERY_RIGHT, Right
 

@@ -12,7 +12,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import OPENED, error_of, fingerprint, validate_form
 from draw_api.handlers.web.jobs import notice_of
@@ -30,18 +29,19 @@ from draw_api.handlers.web.parameters import (
 from draw_api.handlers.web.query_keys import FIRST_KEYS, KEYS, LEVELS, SPANS
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.jobs import FINISHED
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission, may
 from draw_api.models.queries import NewQuery, QueryCriteria, QueryMatch, RetrieveMatches, is_zone
 from draw_api.models.queries import Query as Asked
 from draw_api.models.saved_queries import SavedQuery
 from draw_api.models.texts import SORT_KEY, whole_number, whole_numbers
 from draw_api.services.queries import BELOW
 from draw_api.services.wider_keys import with_wildcards, without_dates
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)

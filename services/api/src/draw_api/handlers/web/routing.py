@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Final
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.conditions import TRIGGERS, condition_words
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.languages import N_, _, said
@@ -17,18 +16,19 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, SearchText
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, NotFound
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.queries import is_zone
 from draw_api.models.routing import RoutingHistoryEntry, RoutingVersion
 from draw_api.models.texts import whole_number
 from draw_api.ports.routing_trials import AppliedCounts
 from draw_api.services.documents import etag
 from draw_api.services.routing_edits import NO_RULE, move_rule, remove_rule, switch_rule
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, NotFound
 from draw_shared.routing.document import RoutingRule
 from draw_shared.routing.parts import MAX_NAME_LENGTH
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

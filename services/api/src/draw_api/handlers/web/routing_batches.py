@@ -10,7 +10,6 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import error_of, fingerprint, lines, validate_form
 from draw_api.handlers.web.languages import N_, _, gettext, said
@@ -20,12 +19,13 @@ from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, moment_of, picke
 from draw_api.handlers.web.routing import HOME, MayReadRouting
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, Refusal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.routing_trials import BatchOrder, RoutingBatch, RoutingBatchPreview
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, Refusal
 from draw_shared.routing.batches import document_of_batch
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

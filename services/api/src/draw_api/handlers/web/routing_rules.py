@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.condition_rows import (
     FIELDS,
     ConditionList,
@@ -35,7 +34,11 @@ from draw_api.handlers.web.routing import (
 )
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.failures import (
+from draw_api.models.routing import RoutingQuestion, RoutingVersion
+from draw_api.models.routing_trials import ReplayQuestion, RoutingReplay
+from draw_api.services.routing import document_of
+from draw_api.services.routing_edits import place_of, put_rule
+from draw_shared.contracts.failures import (
     Conflict,
     FieldProblem,
     Invalid,
@@ -44,12 +47,9 @@ from draw_api.models.failures import (
     PreconditionRequired,
     Refusal,
 )
-from draw_api.models.routing import RoutingQuestion, RoutingVersion
-from draw_api.models.routing_trials import ReplayQuestion, RoutingReplay
-from draw_api.services.routing import document_of
-from draw_api.services.routing_edits import place_of, put_rule
 from draw_shared.routing.document import RoutingDocument, RoutingRule, Trigger
 from draw_shared.routing.presets import PRESETS, Preset
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)

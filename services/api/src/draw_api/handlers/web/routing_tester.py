@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import error_of, validate_form
 from draw_api.handlers.web.languages import N_, said
 from draw_api.handlers.web.pages import View, page
@@ -15,10 +14,11 @@ from draw_api.handlers.web.parameters import SearchText
 from draw_api.handlers.web.reasons import ShownReasons
 from draw_api.handlers.web.routing import HOME, ChangeRoutingAct, MayChangeRouting, MayReadRouting
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.routing import RoutingQuestion
 from draw_api.models.routing_trials import MAX_REPLAY_DAYS, ReplayQuestion, RoutingReplay
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

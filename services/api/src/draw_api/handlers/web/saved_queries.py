@@ -12,11 +12,11 @@ from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.queries import SavedQueriesView, asked_by, form_again
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid
-from draw_api.models.permissions import Permission
 from draw_api.models.queries import NewQuery
 from draw_api.models.saved_queries import NewSavedQuery, SavedQuery
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid
 from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)

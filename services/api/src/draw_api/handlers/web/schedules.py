@@ -7,7 +7,7 @@ from typing import Final
 
 from draw_api.handlers.web.languages import N_, _
 from draw_api.handlers.web.visitor import CheckedForm
-from draw_api.models.failures import FieldProblem
+from draw_shared.contracts.failures import FieldProblem
 from draw_shared.wording import message
 
 EVERY: Final[Mapping[str, str]] = {

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from draw_api.handlers.downloads import archive_headers
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import CHOOSE_A_NODE, validate_form
 from draw_api.handlers.web.languages import _, ngettext, said
 from draw_api.handlers.web.pages import View, page, redirect
@@ -25,16 +24,17 @@ from draw_api.handlers.web.visitor import (
 )
 from draw_api.handlers.web.words import count
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
 from draw_api.models.archive import Study
-from draw_api.models.failures import Conflict, Invalid, NotFound, Refusal
 from draw_api.models.jobs import NewSend
 from draw_api.models.nodes import Node
 from draw_api.models.own_paths import own_path
-from draw_api.models.permissions import Permission
 from draw_api.models.storage import CleanUpAge, Hold
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, Invalid, NotFound, Refusal
 from draw_shared.contracts.identifiers import MAX_UID_LENGTH
 from draw_shared.contracts.texts import UID
+from draw_shared.web.turns import RequestCost, costs
 from draw_shared.wording import message
 
 router = APIRouter(include_in_schema=False)

@@ -7,9 +7,7 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from draw_api.handlers.identity import COOKIE, client_address, opens
 from draw_api.handlers.own_site import require_own_site
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.forms import validate_form
 from draw_api.handlers.web.kept import KeptForm, KeptView, kept_of_text
 from draw_api.handlers.web.languages import _, said, speak
@@ -24,11 +22,13 @@ from draw_api.handlers.web.visitor import (
 from draw_api.handlers.web.words import words
 from draw_api.handlers.work import InWork
 from draw_api.models.access import SignIn
-from draw_api.models.failures import Invalid
 from draw_api.models.languages import LanguageChoice
 from draw_api.models.own_paths import own_path
-from draw_api.models.permissions import Permission
 from draw_api.services.single_sign_on import SingleSignOnService
+from draw_shared.access.permissions import Permission
+from draw_shared.contracts.failures import Invalid
+from draw_shared.web.identity import COOKIE, client_address, opens
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 
@@ -92,7 +92,7 @@ def sign_in(
         return again(_("Wrong name or password."), HTTPStatus.UNAUTHORIZED)
     answer = redirect(target or "/")
     if kept is not None:
-        by = work.access.by_session(started.token, client_address(request))
+        by = work.authentication.by_session(started.token, client_address(request))
         speak(by.language)
         answer = page(request, by, KeptView(_("You are signed in."), kept))
     answer.set_cookie(

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from starlette.types import Scope
 from typing_extensions import override
 
-from draw_api.handlers.turns import TAKES_TURN
 from draw_api.handlers.web import (
     about,
     archive,
@@ -46,6 +45,7 @@ from draw_api.handlers.web import (
     users,
 )
 from draw_api.handlers.web.pages import STATIC
+from draw_shared.web.turns import TAKES_TURN
 
 ROUTERS: Final = (
     session.router,

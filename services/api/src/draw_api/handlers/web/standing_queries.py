@@ -32,11 +32,8 @@ from draw_api.handlers.web.schedules import (
 )
 from draw_api.handlers.web.visitor import CheckedForm, SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Invalid, NotFound
 from draw_api.models.nodes import Node
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.standing_queries import (
     NewStandingQuery,
     StandingQuery,
@@ -44,6 +41,9 @@ from draw_api.models.standing_queries import (
     StandingQueryRun,
 )
 from draw_api.models.texts import whole_numbers
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Invalid, NotFound
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,18 +7,18 @@ from typing import Annotated, ClassVar, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web.field_names import field_name
 from draw_api.handlers.web.languages import said
 from draw_api.handlers.web.pages import View, address, page
 from draw_api.handlers.web.parameters import SearchText, day_of
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import FieldProblem, Invalid
-from draw_api.models.moments import DATE_WORDS
-from draw_api.models.permissions import Permission
 from draw_api.models.statistics import Statistics, StatisticsCriteria
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import FieldProblem, Invalid
+from draw_shared.contracts.moments import DATE_WORDS
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

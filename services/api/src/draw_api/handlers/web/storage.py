@@ -10,7 +10,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from draw_api.handlers.csv_cells import csv_of
-from draw_api.handlers.turns import RequestCost, costs
 from draw_api.handlers.web import words
 from draw_api.handlers.web.confirm import ConfirmView
 from draw_api.handlers.web.forms import validate_form
@@ -19,11 +18,8 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, UidInPath
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, WorkFactory
-from draw_api.models.access import Principal
 from draw_api.models.archive import Study
-from draw_api.models.failures import Invalid
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.storage import (
     CleanUpPreview,
     GrowthDay,
@@ -34,6 +30,10 @@ from draw_api.models.storage import (
     StudyUsage,
 )
 from draw_api.services.storage import StorageService
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Invalid
+from draw_shared.web.turns import RequestCost, costs
 
 router = APIRouter(include_in_schema=False)
 

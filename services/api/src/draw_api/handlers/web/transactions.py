@@ -10,10 +10,10 @@ from draw_api.handlers.web.pages import View, page
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId, SearchText, moment_of, picked
 from draw_api.handlers.web.visitor import page_requires
 from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission
 from draw_api.models.transactions import LoggedStudy, Transaction, TransactionCriteria
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 
 router = APIRouter(include_in_schema=False)

@@ -20,10 +20,7 @@ from draw_api.handlers.web.pages import View, page, redirect
 from draw_api.handlers.web.parameters import ON_A_PAGE, Cursor, RowId
 from draw_api.handlers.web.visitor import SubmittedForm, form_requires, page_requires
 from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Conflict, FieldProblem, Forbidden, Invalid, NotFound
 from draw_api.models.paging import Page
-from draw_api.models.permissions import Permission, may
 from draw_api.models.texts import SHORT_HASH
 from draw_api.models.users import (
     NewToken,
@@ -36,6 +33,9 @@ from draw_api.models.users import (
     User,
     UserSettings,
 )
+from draw_shared.access.permissions import Permission, may
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Conflict, FieldProblem, Forbidden, Invalid, NotFound
 
 router = APIRouter(include_in_schema=False)
 

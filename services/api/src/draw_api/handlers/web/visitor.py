@@ -15,8 +15,15 @@ from fastapi import Cookie as CookieParameter
 from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import FormData, UploadFile
 
-from draw_api.handlers.bodies import form_of
-from draw_api.handlers.identity import (
+from draw_api.handlers.web.languages import speak
+from draw_api.handlers.work import InWork
+from draw_api.models.own_paths import own_path
+from draw_shared.access.authentication import require, require_csrf
+from draw_shared.access.permissions import Permission
+from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import FieldProblem, Unauthenticated, UnusableText
+from draw_shared.web.bodies import form_of
+from draw_shared.web.identity import (
     COOKIE,
     CSRF_HEADER,
     SAFE_METHODS,
@@ -24,13 +31,6 @@ from draw_api.handlers.identity import (
     client_address,
     remember_caller,
 )
-from draw_api.handlers.web.languages import speak
-from draw_api.handlers.work import InWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import FieldProblem, Unauthenticated, UnusableText
-from draw_api.models.own_paths import own_path
-from draw_api.models.permissions import Permission
-from draw_api.services.access import require, require_csrf
 
 CSRF_FIELD: Final = "csrf_token"
 BACK_FIELD: Final = "back"
@@ -98,7 +98,9 @@ class CheckedForm:
 def _visitor(request: Request, work: InWork, session: SessionCookie = None) -> Principal:
     if not session:
         raise Unauthenticated("Please sign in.")
-    by = remember_caller(request, session, work.access.by_session(session, client_address(request)))
+    by = remember_caller(
+        request, session, work.authentication.by_session(session, client_address(request))
+    )
     request.state.visitor = by
     speak(by.language)
     return by

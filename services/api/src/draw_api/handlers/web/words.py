@@ -17,8 +17,8 @@ from draw_api.handlers.web.languages import (
     spoken_language,
     spoken_locale,
 )
-from draw_api.models.moments import MOMENT
 from draw_api.models.webhooks import MAX_COUNTED
+from draw_shared.contracts.moments import MOMENT
 from draw_shared.dicom.encoding.dictionary import registered_uids
 from draw_shared.dicom.network.statuses import describe
 

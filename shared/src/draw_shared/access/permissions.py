@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from draw_api.models.access import Principal, Role
+from draw_shared.access.principals import Principal, Role
 
 
 class Permission(StrEnum):
@@ -48,6 +48,7 @@ class Permission(StrEnum):
     MANAGE_STANDING_QUERIES = "standing-queries.manage"
     STEER_DELIVERIES = "deliveries.steer"
     CONTROL_SERVICES = "services.control"
+    STORE_OBJECTS = "objects.store"
 
     DELETE_STUDIES = "studies.delete"
     MANAGE_PEERS = "peers.manage"
@@ -137,6 +138,7 @@ RULES: Final[Mapping[Permission, Rule]] = {
         "retry deliveries and give them up; pause, drain and resume destinations"
     ),
     Permission.CONTROL_SERVICES: _operator("start, stop and restart services"),
+    Permission.STORE_OBJECTS: _operator("store objects over HTTP; it is kept on record"),
     Permission.DELETE_STUDIES: _admin("delete studies"),
     Permission.MANAGE_PEERS: _admin("change which AE titles may associate"),
     Permission.CHANGE_CONFIGURATION: _admin("change the configuration and roll it back"),

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from draw_api.models.access import Principal
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.transaction import TransactionOutcome
 
 

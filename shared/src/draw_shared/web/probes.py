@@ -12,9 +12,9 @@ from typing import Final
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from draw_api.handlers.identity import opens
-from draw_api.models.permissions import Permission
+from draw_shared.access.permissions import Permission
 from draw_shared.runtime.health import Health
+from draw_shared.web.identity import opens
 
 SCRAPES: Final = 2
 """Their own threads, because reading the disk may take time."""

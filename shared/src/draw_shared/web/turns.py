@@ -22,11 +22,11 @@ from typing import Any, Final
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
-from draw_api.handlers.callers import Callers
-from draw_api.handlers.identity import SAFE_METHODS, client_address, credential_of, dependants_of
-from draw_api.metrics import ApiMetrics
-from draw_api.models.failures import Busy, TooMuchAtOnce
 from draw_shared.addresses import budget_key
+from draw_shared.contracts.failures import Busy, TooMuchAtOnce
+from draw_shared.web.callers import Callers
+from draw_shared.web.identity import SAFE_METHODS, client_address, credential_of, dependants_of
+from draw_shared.web.metrics import WebMetrics
 
 RETRY_DELAY_SECONDS: Final = 5
 
@@ -47,6 +47,8 @@ class RequestCost(StrEnum):
     """Stays open and sends changes."""
     BODIES = "bodies"
     """Has a large body that must be read before anything else."""
+    UPLOADS = "uploads"
+    """Sends much data, for as long as the client takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,15 @@ BUDGETS: Final[Mapping[RequestCost, Budget]] = {
     # They hold neither.
     RequestCost.STREAMS: Budget(places=200, each=12, waiting=0),
     RequestCost.BODIES: Budget(places=8, each=2, waiting=8),
+    # They have threads of their own, and none while the client sends.
+    RequestCost.UPLOADS: Budget(places=16, each=8, waiting=32, patience_seconds=60.0),
 }
 
 
 class Turns:
     """The places of one kind of work, and the queues for them."""
 
-    def __init__(self, kind: RequestCost, budget: Budget, metrics: ApiMetrics) -> None:
+    def __init__(self, kind: RequestCost, budget: Budget, metrics: WebMetrics) -> None:
         self._kind = kind
         self._budget = budget
         self._metrics = metrics
@@ -180,7 +184,7 @@ def costs(kind: RequestCost) -> Any:  # noqa: ANN401 - what stands at a route
 class WaitingRoom:
     """The turns of all kinds."""
 
-    def __init__(self, callers: Callers, metrics: ApiMetrics) -> None:
+    def __init__(self, callers: Callers, metrics: WebMetrics) -> None:
         self._callers = callers
         self._turns = {kind: Turns(kind, budget, metrics) for kind, budget in BUDGETS.items()}
         for kind, turns in self._turns.items():

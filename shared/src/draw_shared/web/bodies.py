@@ -15,10 +15,10 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from draw_api.handlers.identity import credential_of, identify
-from draw_api.handlers.turns import RequestCost, WaitingRoom
-from draw_api.handlers.work import WorkFactory
-from draw_api.models.failures import Unauthenticated
+from draw_shared.contracts.failures import Unauthenticated
+from draw_shared.web.identity import credential_of, identify
+from draw_shared.web.turns import RequestCost, WaitingRoom
+from draw_shared.web.work import AuthenticatingWorkFactory
 from draw_shared.wording import message
 
 USUAL_BYTES: Final = 64 * 1024
@@ -69,7 +69,7 @@ async def _admit(request: Request) -> AsyncIterator[int]:
 
 
 def _is_known(request: Request) -> bool:
-    factory: WorkFactory = request.app.state.work
+    factory: AuthenticatingWorkFactory = request.app.state.work
     with factory() as work:
         try:
             identify(request, work)

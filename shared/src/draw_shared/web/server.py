@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import uvicorn
 
-from draw_api.adapters.http_connection import (
+from draw_shared.addresses import MAPPED, address_of, network_of
+from draw_shared.web.http_connection import (
     BoundedConnection,
     ConnectionLimits,
     ConnectionTimeouts,
 )
-from draw_shared.addresses import MAPPED, address_of, network_of
 
 START_TIMEOUT_SECONDS: Final = 15.0
 EXIT_TIMEOUT_SECONDS: Final = 2.0

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from draw_api.models.failures import (
+from draw_shared.contracts.failures import (
     Busy,
     Conflict,
     FieldProblem,
@@ -30,7 +30,7 @@ from draw_api.models.failures import (
     Unauthenticated,
     UnusableText,
 )
-from draw_api.models.wording import problems_of
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.db.session import DatabaseUnavailable
 from draw_shared.errors import Transient
 from draw_shared.messaging.connection import BrokerUnavailable

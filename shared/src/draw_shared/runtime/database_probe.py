@@ -15,14 +15,17 @@ TRUST_TIMEOUT_SECONDS: Final = 8.0
 class DatabaseProbe:
     """Knows whether the database answered lately, with a schema that this release serves.
 
-    `when_first_seen` runs once on the probe's thread, as soon as the database answers. Until it has
-    succeeded, the database does not count as available.
+    `when_first_seen`, if given, runs once on the probe's thread, as soon as the database answers.
+    Until it has succeeded, the database does not count as available.
     """
 
     name = "database-probe"
 
     def __init__(
-        self, database: Database, schema: SchemaWatch, when_first_seen: Callable[[], None]
+        self,
+        database: Database,
+        schema: SchemaWatch,
+        when_first_seen: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
         self._schema = schema

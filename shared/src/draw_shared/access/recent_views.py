@@ -9,12 +9,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from typing_extensions import override
 
-from draw_api.models.access import Principal
-from draw_api.ports.objects import ViewRegister
+from draw_shared.access.principals import Principal
 
 REPEAT_WINDOW_SECONDS: Final = 600.0
 MAX_REMEMBERED: Final = 20_000
@@ -22,6 +21,16 @@ MAX_REMEMBERED: Final = 20_000
 
 View = tuple[str, str, str, str]
 """Who, from which address, what, and its UID."""
+
+
+class ViewRegister(Protocol):
+    """The recent views of each user."""
+
+    def first(self, by: Principal, what: str, uid: str) -> bool:
+        """Return whether this view is not on record yet.
+
+        It is on record once the transaction is committed.
+        """
 
 
 class RecentViews:

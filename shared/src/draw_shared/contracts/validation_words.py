@@ -9,8 +9,8 @@ from typing import Any, Final, get_args
 
 from pydantic_core.core_schema import ErrorType
 
-from draw_api.models.failures import FieldProblem
-from draw_api.models.moments import DATE_WORDS, MOMENT_WORDS
+from draw_shared.contracts.failures import FieldProblem
+from draw_shared.contracts.moments import DATE_WORDS, MOMENT_WORDS
 from draw_shared.wording import message
 
 BODY: Final = "body"

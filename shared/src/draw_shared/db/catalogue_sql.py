@@ -9,10 +9,11 @@ answered with the person `n` that its own objects name, a patient with the perso
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
 
+from draw_shared.db.study_order import STUDIED_AT
 from draw_shared.dicom.encoding.intervals import Dates, Moments, Times
 from draw_shared.dicom.encoding.search_text import like_literal, search_text
 from draw_shared.dicom.query.keys import IndexedAttribute, Level
@@ -52,6 +53,27 @@ _TEXT_DATE: Final = r"^\d{4}[.]?\d{2}[.]?\d{2}$"
 _TEXT_TIME: Final = r"^\d{2}(:?\d{2}(:?\d{2}([.]\d{1,6})?)?)?$"
 _TEXT_NUMBER: Final = r"^\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d{1,3})?\s*$"
 _TIME_DIGITS: Final = 12
+
+
+class MatchPage(NamedTuple):
+    """A part of all matches in their order."""
+
+    limit: int
+    offset: int
+
+    @property
+    def words(self) -> str:
+        """The page in SQL."""
+        return f"LIMIT {self.limit:d} OFFSET {self.offset:d}"
+
+
+_ORDERS: Final = {
+    Level.PATIENT: "p.id",
+    Level.STUDY: f"{STUDIED_AT} DESC, s.id DESC",
+    Level.SERIES: "e.study_pk, e.series_number NULLS LAST, e.id",
+    Level.IMAGE: "i.series_pk, i.instance_number NULLS LAST, i.id",
+}
+"""Newest studies first, as people look for them; series and images as they are numbered."""
 
 
 class SelectBuilder:
@@ -279,12 +301,13 @@ class _FindBuilder(SelectBuilder):
         words = " AND ".join(found.conditions)
         return f"p.id = ANY(ARRAY(SELECT n.patient_pk FROM stated_persons n WHERE {words}))"  # noqa: S608 - parameters
 
-    def finish(self) -> tuple[bytes, list[Any]]:
+    def finish(self, page: MatchPage | None) -> tuple[bytes, list[Any]]:
         """Return the statement and its parameters."""
         level = self._query.level
+        order = "" if page is None else f"ORDER BY {_ORDERS[level]} {page.words}"
         columns = [self._shown(attribute) for attribute in self._query.columns]
         if not self._telling:
-            return self.text(level, columns), self.parameters
+            return self.text(level, columns, order), self.parameters
         of_whom = "n.patient_pk = p.id" if level is Level.PATIENT else "n.study_pk = s.id"
         fitting = " AND ".join(["p.ambiguous", of_whom, *self._persons.conditions])
         # The name in the patient's row takes precedence over others of the study.
@@ -293,7 +316,7 @@ class _FindBuilder(SelectBuilder):
             " ORDER BY n.name_search <> p.name_search, n.name_search, n.birth_date, n.name, n.sex"
             " LIMIT 1) n ON true"
         )
-        text = self.text(level, columns, join=join)
+        text = self.text(level, columns, order, join)
         return text, self._persons.parameters + self.parameters
 
     def _shown(self, attribute: IndexedAttribute) -> str:
@@ -308,9 +331,12 @@ def _is_personal(attribute: IndexedAttribute) -> bool:
     return attribute.level is Level.PATIENT and attribute.column in _PERSONAL
 
 
-def find_statement(query: FindQuery) -> tuple[bytes, list[Any]]:
-    """Return the statement that finds the matches of a query, except for `left_over` conditions."""
-    return _FindBuilder(query).finish()
+def find_statement(query: FindQuery, page: MatchPage | None = None) -> tuple[bytes, list[Any]]:
+    """Return the statement that finds the matches of a query, except for `left_over` conditions.
+
+    With a page, the matches are in an order that does not change between pages.
+    """
+    return _FindBuilder(query).finish(page)
 
 
 def retrieve_statement(selection: Selection) -> tuple[bytes, list[Any]]:

@@ -8,13 +8,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from draw_api.handlers.callers import Callers
-from draw_api.handlers.work import InWork, UnitOfWork
-from draw_api.models.access import Principal
-from draw_api.models.failures import Unauthenticated
-from draw_api.models.permissions import RULES, Permission
-from draw_api.services.access import require, require_csrf
+from draw_shared.access.authentication import require, require_csrf
+from draw_shared.access.permissions import RULES, Permission
+from draw_shared.access.principals import Principal
 from draw_shared.addresses import canonical
+from draw_shared.contracts.failures import Unauthenticated
+from draw_shared.web.callers import Callers
+from draw_shared.web.work import AuthenticatingWork, InAuthenticatingWork
 from draw_shared.wording import message
 
 COOKIE: Final = "draw_session"
@@ -37,7 +37,7 @@ def client_address(request: Request) -> str:
 
 def _principal(
     request: Request,
-    work: InWork,
+    work: InAuthenticatingWork,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     session: Annotated[str | None, Security(_cookie)],
     csrf: Annotated[str | None, Security(_csrf)],
@@ -48,13 +48,15 @@ def _principal(
     return principal
 
 
-def _known(work: UnitOfWork, token: str | None, session: str | None, request: Request) -> Principal:
+def _known(
+    work: AuthenticatingWork, token: str | None, session: str | None, request: Request
+) -> Principal:
     address = client_address(request)
     if token is not None:
-        return remember_caller(request, token, work.access.by_token(token, address))
+        return remember_caller(request, token, work.authentication.by_token(token, address))
     if not session:
         raise Unauthenticated(message("Sign in, or send a bearer token."))
-    return remember_caller(request, session, work.access.by_session(session, address))
+    return remember_caller(request, session, work.authentication.by_session(session, address))
 
 
 def remember_caller(request: Request, credential: str, by: Principal) -> Principal:
@@ -74,7 +76,7 @@ def _bearer_of(request: Request) -> str | None:
     return token if scheme.lower() == "bearer" else None
 
 
-def identify(request: Request, work: UnitOfWork) -> Principal:
+def identify(request: Request, work: AuthenticatingWork) -> Principal:
     """Return the caller, whatever the permissions.
 
     Raises:
@@ -83,7 +85,7 @@ def identify(request: Request, work: UnitOfWork) -> Principal:
     return _known(work, _bearer_of(request), request.cookies.get(COOKIE), request)
 
 
-def require_still(request: Request, work: UnitOfWork, permission: Permission) -> None:
+def require_still(request: Request, work: AuthenticatingWork, permission: Permission) -> None:
     """Return if the caller of a long answer still has the permission.
 
     Raises:

@@ -21,8 +21,8 @@ import h11
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from draw_api.models.protection import CACHING, HEADERS, NO_STORE
 from draw_shared.addresses import budget_key
+from draw_shared.web.protection import CACHING, HEADERS, NO_STORE
 from draw_shared.wording import message
 
 HEAD: Final = "head"
@@ -41,6 +41,8 @@ class ConnectionTimeouts:
     head: float = 10.0
     """To send a request's first line and headers."""
     body: float = 60.0
+    least_bytes: int | None = None
+    """A body that brings as much within `body` may go on; None: it must be complete by then."""
     rest: float = 5.0
     """To send the rest of a body that is discarded because the answer was already given."""
     answer: float = 30.0
@@ -113,6 +115,8 @@ class BoundedConnection(H11Protocol):
         self._waits_for: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._received = 0
+        """Bytes since the time limit was set."""
 
     @property
     def without_request(self) -> bool:
@@ -149,6 +153,7 @@ class BoundedConnection(H11Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         if not self.transport.is_closing():
+            self._received += len(data)
             super().data_received(data)
             self._watch()
 
@@ -196,6 +201,7 @@ class BoundedConnection(H11Protocol):
         return HEAD if self.conn.their_state is h11.IDLE and not idle else None
 
     def _set_timer(self, seconds: float | None) -> None:
+        self._received = 0
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._on_timeout)
@@ -203,11 +209,15 @@ class BoundedConnection(H11Protocol):
     def _on_timeout(self) -> None:
         if self._waits_for == REST:
             self.drop()
-        elif self._waits_for == BODY and self.flow.read_paused:
+        elif self._waits_for == BODY and (self.flow.read_paused or self._goes_on()):
             # The client cannot send while nobody reads.
             self._set_timer(self._room.times.body)
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, message("The request did not come in time."))
+
+    def _goes_on(self) -> bool:
+        least = self._room.times.least_bytes
+        return least is not None and self._received >= least
 
     def _watch_taking(self) -> None:
         left = self.transport.get_write_buffer_size()

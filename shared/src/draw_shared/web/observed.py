@@ -11,16 +11,16 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from draw_api.handlers.problems import SOMETHING_UNEXPECTED, problem
-from draw_api.metrics import ApiMetrics
-from draw_api.models.protection import CACHING, HEADERS, NO_STORE, STRICT_TRANSPORT
 from draw_shared.errors import Transient
+from draw_shared.web.metrics import WebMetrics
+from draw_shared.web.problems import SOMETHING_UNEXPECTED, problem
+from draw_shared.web.protection import CACHING, HEADERS, NO_STORE, STRICT_TRANSPORT
 
 
 class Observed:
     """ASGI middleware; does not delay streaming."""
 
-    def __init__(self, application: ASGIApp, metrics: ApiMetrics) -> None:
+    def __init__(self, application: ASGIApp, metrics: WebMetrics) -> None:
         self._application = application
         self._metrics = metrics
 

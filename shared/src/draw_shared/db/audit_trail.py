@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlmodel import Session
 from typing_extensions import override
 
-from draw_api.models.access import Principal
-from draw_api.ports.audit import AuditTrail
+from draw_shared.access.audit import AuditTrail
+from draw_shared.access.principals import Principal
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
 from draw_shared.db.seals import Keyring, attested
 
