@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 UV := $(shell [ -x $(BIN)/uv ] && echo $(BIN)/uv || echo uv)
-SERVICES := scp indexer qr-worker api
+SERVICES := scp indexer qr-worker dicomweb api
 MANIFESTS := shared/pyproject.toml $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-package draw-shared --no-annotate \
@@ -39,7 +39,7 @@ help: ## list the targets
 
 # --- running ---------------------------------------------------------------------------
 
-run: install ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT)
+run: install ## the whole suite on this machine, until Ctrl-C (DRAW_HOME, DRAW_SCP_PORT, DRAW_API_PORT, DRAW_DICOMWEB_PORT)
 	@exec $(BIN)/python -m tools.launch
 
 demo: .venv/.run ## send real DICOM to the running suite and query it back

@@ -6,7 +6,7 @@ import psycopg
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
-from draw_scp.adapters.catalogue_sql import find_statement
+from draw_shared.db.catalogue_sql import find_statement
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND
 from draw_shared.dicom.network.service import PresentationContext, QueryRequest
 from draw_shared.dicom.query.query import parse_find

@@ -20,6 +20,7 @@ SERVICES: Final = {
     "draw_scp": "scp",
     "draw_indexer": "indexer",
     "draw_qr_worker": "qr-worker",
+    "draw_dicomweb": "dicomweb",
     "draw_api": "api",
 }
 PASSWORD: Final = "only for this benchmark"  # noqa: S105 - of a suite that lives for minutes
@@ -64,6 +65,7 @@ def draw_suite(
         "DRAW_HOME": str(folder / "home"),
         "DRAW_SCP_PORT": str(port),
         "DRAW_API_PORT": str(free_port()),
+        "DRAW_DICOMWEB_PORT": str(free_port()),
         "DRAW_ADMIN_PASSWORD": PASSWORD,
         "DRAW_SCP_HTTP_PORT": str(free_port()),
         "DRAW_INDEXER_HTTP_PORT": str(free_port()),

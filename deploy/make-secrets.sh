@@ -36,7 +36,7 @@ keep transaction_keys "$(random)$(random)"
 # user at the broker of its own: draw_scp and so on.
 keep database_admin_url "postgresql://draw:$(cat "$folder/postgres_password")@$database:5432/draw"
 keep database_owner_url "postgresql://draw_owner:$(random)@$database:5432/draw"
-for service in scp indexer qr_worker api; do
+for service in scp indexer qr_worker dicomweb api; do
     keep ${service}_database_url "postgresql://draw_$service:$(random)@$database:5432/draw"
     keep ${service}_broker_url "amqp://draw_$service:$(random)@$broker:5672/"
 done
@@ -55,6 +55,7 @@ $(user draw "$(cat "$folder/broker_password")" administrator),
 $(service_user scp),
 $(service_user indexer),
 $(service_user qr_worker),
+$(service_user dicomweb),
 $(service_user api)
 ],
 \"permissions\": $(cat "$(dirname "$0")/rabbitmq/permissions.json")}"

@@ -9,10 +9,10 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from draw_api.app import Api
-from draw_api.handlers.problems import STATUSES
-from draw_api.models.permissions import RULES
 from draw_api.settings import ApiSettings
+from draw_shared.access.permissions import RULES
 from draw_shared.dicom.network.statuses import ANSWERED
+from draw_shared.web.problems import STATUSES
 
 NOWHERE: Final = "127.0.0.1:1"
 FIRST_ERROR: Final = 400

@@ -21,7 +21,6 @@ from pydantic import BaseModel
 from draw_api.handlers.web.forms import texts_of
 from draw_api.handlers.web.languages import CATALOGUES, SAID, catalogue
 from draw_api.handlers.web.words import spelled
-from draw_api.models.access import Role
 from draw_api.models.batch_queries import Found, Here, Wanted
 from draw_api.models.config import reference
 from draw_api.models.conflicts import ConflictKind
@@ -36,9 +35,10 @@ from draw_api.models.standing_queries import RunState
 from draw_api.models.storage import Hold
 from draw_api.models.users import NewToken, NewUser, PasswordChange, PasswordReset, UserSettings
 from draw_api.models.webhooks import DeliveryState, NewWebhook
-from draw_api.models.wording import WORDS
 from draw_qr_worker.models import JobKind
+from draw_shared.access.principals import Role
 from draw_shared.contracts.transaction import TransactionKind, TransactionOutcome
+from draw_shared.contracts.validation_words import WORDS
 from draw_shared.dicom.network.rights import Right
 from draw_shared.dicom.network.service import AssociationOutcome
 from draw_shared.dicom.network.statuses import DimseStatus, describe

@@ -245,6 +245,17 @@ QUERY_RETRIEVE: Final = Dashboard(
             {"{{status}}": rate("draw_api_requests_total", "status")},
         ),
         quantiles("HTTP answers", "draw_api_request_seconds"),
+        Panel(
+            "DICOMweb requests",
+            PER_SECOND,
+            {"{{route}} {{status}}": rate("draw_dicomweb_requests_total", "route, status")},
+        ),
+        quantiles("DICOMweb answers", "draw_dicomweb_request_seconds"),
+        Panel(
+            "DICOMweb whole objects sent",
+            PER_SECOND,
+            {"{{instance}}": rate("draw_dicomweb_sent_objects_total", "instance")},
+        ),
     ),
 )
 

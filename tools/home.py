@@ -18,7 +18,7 @@ OWNER: Final = "draw_owner"
 """The role that owns and migrates the tables, also used by `make shell`."""
 ROLES: Final = {
     service: f"draw_{service.replace('-', '_')}"
-    for service in ("scp", "indexer", "qr-worker", "api")
+    for service in ("scp", "indexer", "qr-worker", "dicomweb", "api")
 }
 MARK = "DRAW_SUITE"
 """Environment variable that tells the home of a child process."""

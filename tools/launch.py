@@ -1,7 +1,7 @@
 """`make run`: the whole suite on this machine, until Ctrl-C or SIGTERM.
 
 The launcher starts PostgreSQL and RabbitMQ (given by URL, else private ones below `$DRAW_HOME`),
-then runs the migration, then starts the four services as child processes. One thread starts them,
+then runs the migration, then starts the five services as child processes. One thread starts them,
 watches them, restarts those that crash and stops them in reverse order. Only PostgreSQL and
 RabbitMQ, which are not needed any more by then, stop in parallel. The first signal stops everything
 in order within ten seconds, a second one kills. If the launcher itself is killed, its children keep
@@ -24,9 +24,10 @@ from typing import Final, NoReturn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from draw_api.models.wording import problems_of
+from draw_dicomweb.models import ROOT as DICOMWEB_ROOT
 from draw_shared.contracts.network_variables import NETWORK_VARIABLES
 from draw_shared.contracts.server_config import ListeningPort
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.errors import DrawError
 from tools.first_configuration import DicomAddress, first_configuration, prepare
 from tools.first_user import FILE_VARIABLE, VARIABLE, PasswordRefused, create_first, sign_in_words
@@ -279,9 +280,7 @@ class Launcher:
                     )
 
     def _ready_line(self, dicom: DicomAddress, ports: Mapping[str, str], sign_in: str) -> str:
-        host = "127.0.0.1" if dicom.host in ANY_ADDRESS else dicom.host
-        web = self._given.get("DRAW_API_HOST", "")
-        web_host = "127.0.0.1" if web in ANY_ADDRESS else web
+        host = _reached(dicom.host)
         bound = [one for one in dicom.ports if not port_is_free(dicom.host, one.port)]
         told = f"DICOM {dicom.ae_title} {_places(dicom.ports, bound, host)}"
         without_port = [why for why in map(_no_port, self._services) if why]
@@ -289,7 +288,17 @@ class Launcher:
             told = f"no DICOM, the receiver {dicom.ae_title} is {without_port[0]}"
         elif not bound:
             told = f"no DICOM, the receiver {dicom.ae_title} is stopped (page, Dashboard: Start)"
-        return f"ready: {told}, web http://{web_host}:{ports['DRAW_API_PORT']}, {sign_in}"
+        web = _reached(self._given.get("DRAW_API_HOST", ""))
+        dicomweb = _reached(self._given.get("DRAW_DICOMWEB_HOST", ""))
+        return (
+            f"ready: {told}, web http://{web}:{ports['DRAW_API_PORT']}, {sign_in}, "
+            f"dicomweb http://{dicomweb}:{ports['DRAW_DICOMWEB_PORT']}{DICOMWEB_ROOT}"
+        )
+
+
+def _reached(host: str) -> str:
+    """Return the address by which this machine reaches who listens at `host`."""
+    return "127.0.0.1" if host in ANY_ADDRESS else host
 
 
 def _places(wanted: Sequence[ListeningPort], bound: Sequence[ListeningPort], host: str) -> str:

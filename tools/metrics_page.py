@@ -1,4 +1,4 @@
-"""`docs/metrics.md`, written from the registries of the four services as they are built."""
+"""`docs/metrics.md`, written from the registries of the five services as they are built."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,8 @@ from draw_api.adapters.suite_metrics import SuiteMetrics
 from draw_api.adapters.suite_observation import ObservedDestination, SuiteState
 from draw_api.app import Api
 from draw_api.settings import ApiSettings
+from draw_dicomweb.app import DicomWeb
+from draw_dicomweb.settings import DicomwebSettings
 from draw_indexer.app import Indexer
 from draw_indexer.settings import IndexerSettings
 from draw_qr_worker.app import Worker
@@ -86,6 +88,7 @@ _SERVICES: Final[dict[str, tuple[Any, Any]]] = {
     "scp": (Scp, ScpSettings),
     "indexer": (Indexer, IndexerSettings),
     "qr-worker": (Worker, QrWorkerSettings),
+    "dicomweb": (DicomWeb, DicomwebSettings),
     "api": (Api, ApiSettings),
 }
 

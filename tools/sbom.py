@@ -22,7 +22,9 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-OURS: Final = ("draw-shared", "draw-scp", "draw-indexer", "draw-qr-worker", "draw-api")
+OURS: Final = (
+    "draw-shared", "draw-scp", "draw-indexer", "draw-qr-worker", "draw-dicomweb", "draw-api",
+)  # fmt: skip
 PYTHON_LOCK: Final = "requirements.lock"
 NPM_LOCK: Final = "services/api/web/package-lock.json"
 PINNED: Final = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;\\]+)")

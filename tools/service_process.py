@@ -1,4 +1,4 @@
-"""Runs one of the four services as a child process: start, health checks, end."""
+"""Runs one of the five services as a child process: start, health checks, end."""
 
 import http.client
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from draw_api.settings import ApiSettings
+from draw_dicomweb.settings import DicomwebSettings
 from draw_indexer.settings import IndexerSettings
 from draw_qr_worker.settings import QrWorkerSettings
 from draw_scp.settings import ScpSettings
@@ -48,6 +49,7 @@ SERVICES: Final = (
     ),
     Service("qr-worker", "draw_qr_worker", QrWorkerSettings, "DRAW_QR_WORKER_HTTP_PORT", 9103),
     Service("api", "draw_api", ApiSettings, "DRAW_API_PORT", 8000),
+    Service("dicomweb", "draw_dicomweb", DicomwebSettings, "DRAW_DICOMWEB_PORT", 8042),
     Service("scp", "draw_scp", ScpSettings, "DRAW_SCP_HTTP_PORT", 9101),
 )
 """The services in starting order; the DICOM port opens last and closes first."""

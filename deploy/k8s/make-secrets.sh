@@ -27,7 +27,7 @@ password_of() { url=${1#*://*:} && printf %s "${url%%@*}"; }
 
 secret draw-admin "password=$(held admin_password)"
 secret draw-transaction-keys "keys=$(held transaction_keys)"
-for service in scp indexer qr-worker api; do
+for service in scp indexer qr-worker dicomweb api; do
     own=$(printf %s "$service" | tr - _)
     database=$(held "${own}_database_url")
     # Of the type of which CloudNativePG takes passwords of roles.

@@ -110,7 +110,7 @@ def _require_users_of_their_own(files):
 def test_a_service_gets_its_own_secrets_and_no_other(name):
     own = name.replace("-", "_")
     service = SUITE["services"][name]
-    keys = ["transaction_keys"] if name in {"indexer", "api"} else []
+    keys = ["transaction_keys"] if name in {"indexer", "dicomweb", "api"} else []
     assert service["secrets"] == [f"{own}_database_url", f"{own}_broker_url", *keys]
     assert service["environment"]["DRAW_DATABASE_URL_FILE"].endswith(f"/{own}_database_url")
     assert service["environment"]["DRAW_BROKER_URL_FILE"].endswith(f"/{own}_broker_url")
@@ -133,8 +133,8 @@ def test_only_dicom_is_published_beyond_this_machine():
         for name, service in SUITE["services"].items()
         for port in service.get("ports", ())
     }
-    assert set(published) == {"haproxy", "api", "prometheus", "grafana"}
-    for name in ("api", "prometheus", "grafana"):
+    assert set(published) == {"haproxy", "dicomweb", "api", "prometheus", "grafana"}
+    for name in ("dicomweb", "api", "prometheus", "grafana"):
         assert ":-127.0.0.1:" in published[name]
 
 

@@ -27,7 +27,10 @@ def test_import_contracts_hold():
     assert done.returncode == 0, done.stdout
 
 
-PACKAGES = ("shared", "services/scp", "services/indexer", "services/qr-worker", "services/api")
+PACKAGES = (
+    "shared", "services/scp", "services/indexer", "services/qr-worker", "services/dicomweb",
+    "services/api",
+)  # fmt: skip
 PLANTED = {
     "Services stand on shared": ("shared", "draw_shared/errors.py", "draw_scp.settings"),
     "Every service must have": ("services/scp", "draw_scp/adapters/__init__.py", "draw_scp.app"),
@@ -56,7 +59,7 @@ PLANTED = {
 
 CALLERS = [
     (f"services/{service}", f"draw_{service.replace('-', '_')}.{floor}")
-    for service in ("scp", "indexer", "qr-worker", "api")
+    for service in ("scp", "indexer", "qr-worker", "dicomweb", "api")
     for floor in ("handlers", "services")
 ]
 """Packages that must know ports, and no adapters."""

@@ -217,7 +217,7 @@ def test_secrets_are_named_and_not_contained(overlay):
             assert str(path.parent) == mounts["secrets"]
             assert path.name in files
         keys = {"transaction_keys": ("draw-transaction-keys", "keys")}
-        assert files == (keys if name in {"draw-indexer", "draw-api"} else {}) | {
+        assert files == (keys if name in {"draw-indexer", "draw-dicomweb", "draw-api"} else {}) | {
             "database_url": (f"{name}-database", "uri"),
             "broker_url": (f"{name}-broker", "connection_string"),
         }
@@ -326,6 +326,7 @@ def test_every_service_reaches_what_it_needs(overlay, name):
     needed |= {
         "draw-scp": {"dicom-from-peers", "dicom-to-nodes"},
         "draw-qr-worker": {"dicom-to-nodes"},
+        "draw-dicomweb": {"web-from-ingress"},
         "draw-api": {"web-from-ingress"},
         "draw-indexer": set(),
     }[name]
@@ -372,12 +373,14 @@ def test_a_single_node_can_be_drained():
     assert of_kind("single-node", "PodDisruptionBudget") == {}
 
 
-def test_receiving_scales_on_cpu_and_nothing_fights_about_the_number_of_replicas():
-    [autoscaler] = of_kind("production", "HorizontalPodAutoscaler").values()
-    assert autoscaler["spec"]["scaleTargetRef"]["name"] == "draw-scp"
-    assert [m["resource"]["name"] for m in autoscaler["spec"]["metrics"]] == ["cpu"]
-    assert autoscaler["spec"]["minReplicas"] >= 2
-    scaled = {o["spec"]["scaleTargetRef"]["name"] for o in _scaled().values()} | {"draw-scp"}
+def test_what_sends_and_receives_scales_on_cpu_and_nothing_fights_about_the_number_of_replicas():
+    autoscalers = of_kind("production", "HorizontalPodAutoscaler")
+    assert set(autoscalers) == {"draw-scp", "draw-dicomweb"}
+    for name, autoscaler in autoscalers.items():
+        assert autoscaler["spec"]["scaleTargetRef"]["name"] == name
+        assert [m["resource"]["name"] for m in autoscaler["spec"]["metrics"]] == ["cpu"]
+        assert autoscaler["spec"]["minReplicas"] >= 2
+    scaled = {o["spec"]["scaleTargetRef"]["name"] for o in _scaled().values()} | set(autoscalers)
     for name, deployment in of_kind("production", "Deployment").items():
         assert ("replicas" in deployment["spec"]) is (name not in scaled)
 

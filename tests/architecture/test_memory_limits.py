@@ -54,6 +54,7 @@ def needed():
     return {
         "scp": SERVICE + (MAX_PROCESSES - 1) * RECEIVING + ANNOUNCING + decoding(),
         "qr-worker": SERVICE + decoding(),
+        "dicomweb": SERVICE + decoding(),
         "api": SERVICE + object_reader.CHILDREN * object_child.MEMORY_BYTES,
         "indexer": SERVICE + indexer["indexer_readers"] * indexer["indexer_read_memory_mb"] * MIB,
     }

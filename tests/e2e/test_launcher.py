@@ -264,6 +264,7 @@ def test_the_ready_line_says_that_the_receiver_is_stopped_and_which_password_wor
     assert "the receiver DRAW_SCP is stopped" in line
     assert str(launched.dicom_port) not in line
     assert f"password in {launched.home / 'admin-password'} " in line
+    assert line.endswith(f", dicomweb http://127.0.0.1:{launched.dicomweb_port}/dicom-web")
     assert "DRAW_ADMIN_PASSWORD has another" in line
 
 

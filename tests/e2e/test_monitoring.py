@@ -24,6 +24,7 @@ from support.prometheus import (
 )
 from support.steady_stores import SteadyStores
 from support.waiting import wait_until
+from tools.service_process import SERVICES
 
 pytestmark = [
     pytest.mark.e2e,
@@ -45,7 +46,7 @@ def watched(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(watched):
-    """The names of all metrics that the four services show."""
+    """The names of all metrics that the services show."""
     found = set()
     for process in watched.suite.services.values():
         for line in process.answer("/metrics")[1].splitlines():
@@ -61,8 +62,9 @@ def test_every_service_is_scraped(watched):
     def up():
         return {s["metric"]["job"] for s in watched.prometheus.query("up == 1")}
 
-    wait_until(lambda: len(up()) == 4, 60)
-    assert up() == {"draw-scp", "draw-indexer", "draw-qr-worker", "draw-api"}
+    expected = {f"draw-{service.name}" for service in SERVICES}
+    wait_until(lambda: up() == expected, 60)
+    assert up() == expected
 
 
 @pytest.mark.parametrize("expression", sorted(set(expressions())))

@@ -130,12 +130,12 @@ def rabbitmq(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory, postgres, rabbitmq):
-    """All four services on servers of their own; each test leaves them running."""
+    """All services on servers of their own; each test leaves them running."""
     suite = Suite(tmp_path_factory.mktemp("suite"), postgres.url("draw"), rabbitmq.url())
     suite.broker_urls = rabbitmq.service_urls()
     suite.seed()
     try:
-        suite.start()
+        suite.start(*suite.services)
         yield suite
     finally:
         suite.end()

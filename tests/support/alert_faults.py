@@ -117,7 +117,7 @@ def watching(folder: Path) -> Iterator[Watched]:
         filler.parent.mkdir(parents=True)
         with filler.open("wb") as sparse:
             sparse.truncate(GB - LEFT_BYTES)
-        suite.start()
+        suite.start(*suite.services)
         targets = {f"draw-{name}": [process.http_port] for name, process in suite.services.items()}
         server = stack.enter_context(prometheus(folder / "prometheus", targets))
         client = stack.enter_context(signed_in(suite.web_url))
@@ -385,7 +385,7 @@ def a_configuration_that_only_a_later_release_can_read(watched):
 def everybody_asking(watched):
     """Have several users ask for so much that every place for a request is taken.
 
-    One user could not: see draw_api.handlers.turns, whose places are as many as connections.
+    One user could not: see draw_shared.web.turns, whose places are as many as connections.
     """
     web, admin = watched.suite.web_url, {"name": "admin", "password": ADMIN_PASSWORD}
     with ExitStack() as stack:

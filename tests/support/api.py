@@ -8,13 +8,14 @@ import httpx
 from sqlalchemy import text
 
 from draw_api.adapters.passwords import Argon2Passwords
-from draw_api.adapters.web_server import WebServer
 from draw_api.app import Api
-from draw_api.handlers.identity import COOKIE, CSRF_HEADER
-from draw_api.models.access import Account, Principal, Role
+from draw_api.models.access import Account
 from draw_api.models.users import NewToken
 from draw_api.settings import ApiSettings
+from draw_shared.access.principals import Principal, Role
 from draw_shared.db.session import Database
+from draw_shared.web.identity import COOKIE, CSRF_HEADER
+from draw_shared.web.server import WebServer
 from support.suite import rows_in
 
 TOKEN_OWNER = "token-owner"

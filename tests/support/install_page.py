@@ -38,6 +38,7 @@ class InstallPage:
             "11112": str(launched.dicom_port),
             "2762": str(launched.tls_port),
             "8000": str(launched.api_port),
+            "8042": str(launched.dicomweb_port),
         }
         # In one go: what is put in is not looked at again.
         anywhere = re.compile("|".join(map(re.escape, own)))

@@ -24,6 +24,7 @@ class Launched:
         self.dicom_port = int(given.get("DRAW_SCP_PORT") or free_port())
         self.tls_port = free_port()
         self.api_port = int(given.get("DRAW_API_PORT") or free_port())
+        self.dicomweb_port = int(given.get("DRAW_DICOMWEB_PORT") or free_port())
         self.inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRAW_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tools.launch"],
@@ -34,6 +35,7 @@ class Launched:
                 "DRAW_HOME": str(home),
                 "DRAW_SCP_PORT": str(self.dicom_port),
                 "DRAW_API_PORT": str(self.api_port),
+                "DRAW_DICOMWEB_PORT": str(self.dicomweb_port),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,7 +66,7 @@ class Launched:
     @property
     def password(self) -> str:
         """The first user's password, found where the ready line says."""
-        path = re.search(r"password in (\S+)", self.ready_lines[0]).group(1)
+        path = re.search(r"password in ([^\s,]+)", self.ready_lines[0]).group(1)
         return Path(path).read_text(encoding="utf-8").strip()
 
     @property

@@ -23,6 +23,7 @@ TOKEN = b"t" * 32
 HASH = "ab" * 32
 
 VALUES: dict[str, Any] = {
+    "series_pk": 1,
     "rules": [],
     "criteria": "{}",
     "created_before": None,
@@ -336,6 +337,12 @@ OF_MODULE: dict[str, dict[str, Any]] = {
     "draw_api.adapters.user_queries": {"after": 0},
     "draw_indexer.adapters.stability_queries": {"ended": [1]},
     "draw_indexer.adapters.transaction_queries": {"ids": ["association-77"], "objects": [1]},
+    "draw_dicomweb.adapters.store_log": {"released": True},
+    "draw_dicomweb.adapters.metadata_queries": {
+        "document": b"[]",
+        "kind": "series.stable",
+        "most": 50,
+    },
     "draw_qr_worker.adapters.query_results": {"query_id": BATCH, "keys": ["k"], "node_id": 1},
     "draw_qr_worker.adapters.job_queries": {"node_id": 1},
     "draw_qr_worker.adapters.delivery_queries": {
@@ -642,6 +649,15 @@ OF_STATEMENT: dict[str, tuple[Mapping[str, Any], ...]] = {
         _rows(day="2020-01-01", objects=1, size_bytes=1),
     ),
     "draw_indexer.adapters.webhook_queries.FAN_OUT": ({"after": 0}, {"after": LARGEST}),
+    "draw_dicomweb.adapters.index_queries.OBJECTS": (
+        {"study": STUDY, "series": "", "instance": ""},
+        {"study": STUDY, "series": SERIES, "instance": ""},
+        {"study": STUDY, "series": SERIES, "instance": SOP},
+    ),
+    "draw_dicomweb.adapters.metadata_queries.STATES": (
+        {"study": STUDY, "series": ""},
+        {"study": STUDY, "series": SERIES},
+    ),
     "draw_qr_worker.adapters.catalogue_queries.OBJECTS": (
         {"study": STUDY, "series": "", "no_sops": True, "sops": []},
         {"study": STUDY, "series": SERIES, "no_sops": True, "sops": []},

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import TextClause
 
 import draw_api.adapters
+import draw_dicomweb.adapters
 import draw_indexer.adapters
 import draw_qr_worker.adapters
 import draw_scp.adapters
@@ -24,7 +25,7 @@ from support.statement_values import OF_MODULE, OF_STATEMENT, VALUES
 
 PACKAGES = (
     draw_shared.db, draw_shared.runtime, draw_scp.adapters, draw_indexer.adapters,
-    draw_qr_worker.adapters, draw_api.adapters,
+    draw_qr_worker.adapters, draw_dicomweb.adapters, draw_api.adapters,
 )  # fmt: skip
 
 

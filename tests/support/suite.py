@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from draw_dicomweb.models import ROOT
 from draw_shared.db.session import sqlalchemy_url
 from support import service_finder
 from support.waiting import wait_until
@@ -22,6 +23,8 @@ ADMIN_PASSWORD = "correct horse battery staple"
 ROLE_PASSWORD = "a-role-of-the-tests"
 READY_SECONDS = 90.0
 STOP_SECONDS = 15.0
+ON_DEMAND = frozenset({"dicomweb"})
+"""Services that are started only by name: few tests need them, and each start costs its time."""
 IN_FORCE = "draw_service_config_version"
 AE_TITLE = "DRAW_SCP"
 
@@ -31,7 +34,7 @@ class NotReady(Exception):
 
 
 class Suite:
-    """The four services, each started, killed and stopped by its name.
+    """The five services, each started, killed and stopped by its name.
 
     Args:
         folder: holds the storage volume and the logs.
@@ -93,8 +96,9 @@ class Suite:
                     process.environment[f"DRAW_{address}"] = known[process.service.name]
 
     def start(self, *names: str) -> None:
-        """Start these services, or all, and wait until they are ready."""
-        chosen = [self.services[name] for name in names or self.services]
+        """Start these services, or all but those on demand, and wait until they are ready."""
+        usual = [name for name in self.services if name not in ON_DEMAND]
+        chosen = [self.services[name] for name in names or usual]
         for process in chosen:
             process.start()
         for process in chosen:
@@ -138,6 +142,11 @@ class Suite:
     def web_url(self) -> str:
         """Where the API listens."""
         return f"http://127.0.0.1:{self.services['api'].http_port}"
+
+    @property
+    def dicomweb_url(self) -> str:
+        """Where DICOMweb begins, once its service is started."""
+        return f"http://127.0.0.1:{self.services['dicomweb'].http_port}{ROOT}"
 
     def rows(self, statement: str, **values) -> list[dict]:
         """Return what a query finds in the suite's database."""

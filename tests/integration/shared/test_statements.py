@@ -19,10 +19,10 @@ from sqlmodel import Session
 
 from bench import history_filler, index_filler
 from draw_indexer.adapters.transaction_queries import PostgresTransactionChain
-from draw_scp.adapters.catalogue_sql import find_statement
 from draw_shared.contracts.server_config import EVERYTHING
 from draw_shared.contracts.transaction import TransactionRecord
 from draw_shared.db import feed, guard, partitions, transaction_chain
+from draw_shared.db.catalogue_sql import find_statement
 from draw_shared.db.migrate import seed_config
 from draw_shared.db.session import Database
 from draw_shared.dicom.encoding.uids import IMPLICIT_LITTLE, STUDY_ROOT_FIND

@@ -113,7 +113,10 @@ def sentence(tmp_path, capsys):
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("variable", ["DRAW_SCP_PORT", "DRAW_API_PORT", "DRAW_INDEXER_HTTP_PORT"])
+@pytest.mark.parametrize(
+    "variable",
+    ["DRAW_SCP_PORT", "DRAW_API_PORT", "DRAW_DICOMWEB_PORT", "DRAW_INDEXER_HTTP_PORT"],
+)
 @pytest.mark.parametrize("port", ["99999", "0", "http", "-1", "\uff11"])
 def test_what_is_no_port_is_named_with_its_variable(sentence, variable, port):
     said = sentence(**{variable: port})

@@ -35,7 +35,8 @@ def metrics():
 
 def test_metrics_have_a_prefix_base_units_and_words(metrics):
     for metric in metrics.values():
-        assert re.fullmatch(r"draw_(scp|indexer|qr_worker|api|suite|service)_[a-z_]+", metric.name)
+        service = "scp|indexer|qr_worker|dicomweb|api|suite|service"
+        assert re.fullmatch(rf"draw_({service})_[a-z_]+", metric.name)
         assert not re.search(r"_(ms|milliseconds|minutes|hours|kb|mb|gb)(_|$)", metric.name)
         assert metric.words
         assert (metric.kind == "counter") is metric.name.endswith("_total")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-OLDEST_SERVED: Final = "0042"
+OLDEST_SERVED: Final = "0043"
 """The first schema with all the tables, columns and functions that this release names."""
 
 VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"

@@ -1,8 +1,8 @@
 """Database roles: the owner of the schema and the rights of each service.
 
 The owner only migrates. Each service connects as its own role, which has only the rights in
-`RIGHTS` and is not a superuser. The name and the password of a role come from the URL of its
-service, so that several suites can share a server.
+`RIGHTS` and `COLUMNS` and is not a superuser. The name and the password of a role come from the
+URL of its service, so that several suites can share a server.
 
 `establish` needs a role that may create roles, and can be repeated safely. It is skipped where
 roles come from elsewhere (an operator's manifest, an administrator's script). The owner runs
@@ -108,6 +108,20 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
         "routed_priors": "SI",
         "destination_states": "SIU",
     },
+    "dicomweb": EVERYBODY
+    | {
+        "patients": "S",
+        "stated_persons": "S",
+        "studies": "S",
+        "series": "S",
+        "instances": "S",
+        "series_metadata": "SIU",
+        "changes": "S",
+        "transactions": "SI",
+        "association_ends": "SI",
+        "web_sessions": "S",
+        "api_tokens": "S",
+    },
     "api": EVERYBODY
     | {
         "server_config": "SI",
@@ -158,6 +172,15 @@ RIGHTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """The verbs of each service on each table: S(elect), I(nsert), U(pdate), D(elete)."""
 
+COLUMNS: Final[Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]] = {
+    "dicomweb": {
+        # Who a session or a token belongs to, and no password.
+        "users": {"S": ("id", "name", "role", "active", "language")},
+        "api_tokens": {"U": ("last_used_at",)},
+    }
+}
+"""Columns on which a service has a verb that it has not on the whole table."""
+
 SEQUENCES: Final[Mapping[str, Sequence[str]]] = {"indexer": ("transactions_id_seq",)}
 """Sequences that a service uses directly."""
 
@@ -182,6 +205,10 @@ CONNECT_TIMEOUT_SECONDS: Final = 10
 TOGETHER: Final = (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation)
 """Errors of PostgreSQL when another process creates the same role at the same time."""
 
+COLUMNS_THERE: Final = """
+    SELECT table_name::text, column_name::text FROM information_schema.columns
+    WHERE table_schema = 'public'
+"""
 OWNED_BY_OTHERS: Final = """
     SELECT c.oid::regclass::text, c.relkind::text FROM pg_class c
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
@@ -237,9 +264,7 @@ def grant(owner_url: str, roles: Mapping[str, str]) -> None:
         owner = connection.execute("SELECT current_user").fetchone()
         own = owner[0] if owner else ""
         given = {service: role for service, role in roles.items() if role != own}
-        tables = set(
-            _names(connection, "SELECT tablename FROM pg_tables WHERE schemaname='public'")
-        )
+        known = connection.execute(COLUMNS_THERE).fetchall()
         for role in dict.fromkeys(given.values()):
             _require_role(connection, role)
             for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
@@ -250,7 +275,7 @@ def grant(owner_url: str, roles: Mapping[str, str]) -> None:
         for service, role in given.items():
             verb, link = ("GRANT", "TO") if service in TEMPORARY else ("REVOKE", "FROM")
             _do(connection, f"{verb} TEMPORARY ON DATABASE {{}} {link} {{}}", database, role)
-            for statement, *names in _grants(service, tables):
+            for statement, *names in _grants(service, set(known)):
                 _do(connection, statement, *names, role)
 
 
@@ -259,15 +284,25 @@ def role_of(url: str) -> str:
     return make_url(url).username or ""
 
 
-def _grants(service: str, tables: set[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the grants of a service on the tables that exist, as statements and names."""
+def _grants(service: str, known: set[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
+    """Yield the grants of a service on tables and columns that exist, as statements and names."""
+    tables = {table for table, _ in known}
     for table, verbs in RIGHTS[service].items():
         if table in tables:
             yield f"GRANT {', '.join(VERBS[verb] for verb in verbs)} ON {{}} TO {{}}", table
+    yield from _grants_of_columns(service, known)
     for sequence in SEQUENCES.get(service, ()):
         yield "GRANT USAGE ON SEQUENCE {} TO {}", sequence
     for function in FUNCTIONS.get(service, ()):
         yield (f"GRANT EXECUTE ON FUNCTION {function} TO {{}}",)
+
+
+def _grants_of_columns(service: str, known: set[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
+    for table, rights in COLUMNS.get(service, {}).items():
+        for verb, columns in rights.items():
+            for column in columns:
+                if (table, column) in known:
+                    yield f"GRANT {VERBS[verb]} ({{}}) ON {{}} TO {{}}", column, table
 
 
 def _make_role(connection: psycopg.Connection[Any], url: str) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import INT4MULTIRANGE, JSONB
 from sqlmodel import Field, SQLModel
 
+from draw_shared.db.study_order import STUDIED_AT
 from draw_shared.dicom.network.rights import EVERY_RIGHT
 
 metadata: Final[MetaData] = SQLModel.metadata
@@ -179,12 +180,6 @@ class StatedPersonRow(SQLModel, table=True):
     sex: str = Field(default="", sa_column=_exact())
 
 
-STUDIED_AT: Final = (
-    "coalesce(study_date + coalesce(study_time, '00:00:00'::time), '-infinity'::timestamp)"
-)
-"""When a study was made, for lists in that order; before all others if it does not say so."""
-
-
 class StudyRow(SQLModel, table=True):
     """One study; counts and modalities are those of its current objects."""
 
@@ -285,6 +280,26 @@ class SeriesRow(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=_now, sa_column=_moment())
     last_received_at: datetime = Field(default_factory=_now, sa_column=_moment())
     stable_at: datetime | None = Field(default=None, sa_column=_moment(nullable=True))
+
+
+class SeriesMetadataRow(SQLModel, table=True):
+    """The metadata of one series as a document, as it was in one state of the series."""
+
+    __tablename__ = "series_metadata"
+
+    series_pk: int = Field(
+        sa_column=Column(
+            BigInteger,
+            ForeignKey("series.id", ondelete="CASCADE"),
+            primary_key=True,
+            autoincrement=False,
+        )
+    )
+    state: str = Field(sa_column=_exact())
+    """Digest of the objects that it was made from."""
+    document: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """DICOM JSON, compressed with gzip."""
+    made_at: datetime = Field(default_factory=_now, sa_column=_moment())
 
 
 class InstanceRow(SQLModel, table=True):

@@ -47,6 +47,11 @@ RIGHTS: Final[Mapping[str, Rights]] = {
         write=_any(r"draw\.events", r"qr-worker\..*", r"amq\.default", PRIVATE),
         read=_any(r"draw\.(events|control)", r"qr-worker\..*", PRIVATE),
     ),
+    "dicomweb": Rights(
+        configure=_any(PRIVATE),
+        write=_any(r"draw\.events", PRIVATE),
+        read=_any(r"draw\.control", PRIVATE),
+    ),
     "api": Rights(
         configure=_any(),
         write=_any(r"draw\.(events|control)", r"amq\.default"),

@@ -25,6 +25,7 @@ from draw_shared.storage.reception import (
     ORIGINATOR_AE_KEY,
     ORIGINATOR_MESSAGE_KEY,
     REPLICA_KEY,
+    USER_KEY,
     FilingRules,
 )
 from draw_shared.storage.space import Space
@@ -51,6 +52,14 @@ class DataSetDoesNotMatch(Permanent):
     """The data set is of another SOP class or instance than the request says."""
 
 
+class StudyDoesNotMatch(Permanent):
+    """The data set is of another study than the request says (PS3.18 10.5.1.1)."""
+
+
+class TransferSyntaxNotSupported(Permanent):
+    """The data set has a transfer syntax that is not accepted and was not negotiated."""
+
+
 class Incomprehensible(Permanent):
     """A required identifier of the data set is missing or is not a UID."""
 
@@ -58,6 +67,8 @@ class Incomprehensible(Permanent):
 ANSWERS: Final[Mapping[type[Exception], DimseStatus]] = {
     NoSpace: DimseStatus.OUT_OF_RESOURCES,
     DataSetDoesNotMatch: DimseStatus.DATA_SET_DOES_NOT_MATCH,
+    StudyDoesNotMatch: DimseStatus.STUDY_DOES_NOT_MATCH,
+    TransferSyntaxNotSupported: DimseStatus.TRANSFER_SYNTAX_NOT_SUPPORTED,
     Incomprehensible: DimseStatus.CANNOT_UNDERSTAND,
     Undecodable: DimseStatus.CANNOT_UNDERSTAND,
     InvalidSopInstance: DimseStatus.INVALID_SOP_INSTANCE,
@@ -98,8 +109,15 @@ class Ingest:
         self._rules = rules
         self._replica = replica
 
-    def begin(self, info: AssociationInfo, request: StoreRequest) -> "Reception":
+    def begin(
+        self, info: AssociationInfo, request: StoreRequest, *, study: str = ""
+    ) -> "Reception":
         """Return the reception that receives the data set of this request.
+
+        Args:
+            info: who sends it.
+            request: what it is said to be.
+            study: the study that it must be of; empty: any.
 
         Raises:
             SopClassNotNegotiated, InvalidSopInstance: the request is invalid.
@@ -113,13 +131,14 @@ class Ingest:
             raise InvalidSopInstance(message("the SOP Instance UID is malformed"))
         rules = self._rules()
         self._space.require(rules.limits)
-        return Reception(self, self._objects.begin(self._meta(info, request, rules)), rules)
+        return Reception(self, self._objects.begin(self._meta(info, request, rules)), rules, study)
 
-    def complete(self, incoming: Incoming, rules: FilingRules) -> Stored:
+    def complete(self, incoming: Incoming, rules: FilingRules, study: str = "") -> Stored:
         """Return once the object is durable and will be announced.
 
         Raises:
-            DataSetDoesNotMatch, Incomprehensible, Undecodable: the data set is not acceptable.
+            DataSetDoesNotMatch, StudyDoesNotMatch, Incomprehensible, Undecodable: the data set is
+                not acceptable.
             NoSpace: nothing is left behind.
         """
         meta = incoming.meta
@@ -137,6 +156,8 @@ class Ingest:
             raise Incomprehensible(
                 message("the Study or Series Instance UID is missing or malformed")
             )
+        if study and identity.study_instance_uid != study:
+            raise StudyDoesNotMatch(message("the data set is of another study"))
         size = incoming.file_bytes
         self._space.require(rules.limits, size, incoming.written_bytes)
         stored = self._objects.commit(incoming, identity, rules.layout)
@@ -158,6 +179,8 @@ class Ingest:
             provenance[ORIGINATOR_AE_KEY] = request.move_originator_ae
         if request.move_originator_message_id is not None:
             provenance[ORIGINATOR_MESSAGE_KEY] = request.move_originator_message_id
+        if info.user:
+            provenance[USER_KEY] = info.user
         return FileMeta(
             request.sop_class_uid,
             request.sop_instance_uid,
@@ -173,17 +196,20 @@ class Ingest:
 class Reception:
     """One object while its data set arrives."""
 
-    def __init__(self, ingest: Ingest, incoming: Incoming, rules: FilingRules) -> None:
+    def __init__(
+        self, ingest: Ingest, incoming: Incoming, rules: FilingRules, study: str = ""
+    ) -> None:
         self._ingest = ingest
         self._incoming = incoming
         self._rules = rules
+        self._study = study
         # Bound directly, because it is called for every fragment.
         self.write = incoming.write
         self.abandon = incoming.abandon
 
     def complete(self) -> Stored:
         """Return once the object is durable; raises the errors of `Ingest.complete`."""
-        return self._ingest.complete(self._incoming, self._rules)
+        return self._ingest.complete(self._incoming, self._rules, self._study)
 
 
 @lru_cache(REMEMBERED_UIDS)

@@ -12,6 +12,7 @@ ORDINAL_KEY: Final = "ordinal"
 REPLICA_KEY: Final = "replica"
 ORIGINATOR_AE_KEY: Final = "originator_ae"
 ORIGINATOR_MESSAGE_KEY: Final = "originator_message"
+USER_KEY: Final = "user"
 """Keys of the provenance in the private information of the file meta group."""
 
 

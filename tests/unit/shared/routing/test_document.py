@@ -6,7 +6,7 @@ The evaluation is in test_evaluation; REST in tests/integration/api/test_routing
 import pytest
 from pydantic import ValidationError
 
-from draw_api.models.wording import problems_of
+from draw_shared.contracts.validation_words import problems_of
 from draw_shared.routing import document as rules
 from draw_shared.routing import expressions
 from draw_shared.routing.destinations import expand, retrieves

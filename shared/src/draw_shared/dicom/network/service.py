@@ -80,6 +80,8 @@ class AssociationInfo:
     """Its rights when it associated."""
     listed: bool = False
     """Whether it calls with a listed AE title from the expected address."""
+    user: str = ""
+    """Who has signed in, if the objects come over HTTP."""
 
     @property
     def claimant(self) -> Claimant:

@@ -19,8 +19,10 @@ class DimseStatus(IntEnum):
     UNABLE_TO_PERFORM_SUB_OPERATIONS = 0xA702
     MOVE_DESTINATION_UNKNOWN = 0xA801
     DATA_SET_DOES_NOT_MATCH = 0xA900
+    STUDY_DOES_NOT_MATCH = 0xA901
     SUB_OPERATIONS_WITH_FAILURES = 0xB000
     CANNOT_UNDERSTAND = 0xC000
+    TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
     CANCELLED = 0xFE00
     PENDING = 0xFF00
     PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF01
@@ -32,8 +34,11 @@ PENDING: Final = frozenset({DimseStatus.PENDING, DimseStatus.PENDING_WITHOUT_OPT
 ANSWERED: Final = frozenset(DimseStatus) - {
     DimseStatus.PROCESSING_FAILURE,
     DimseStatus.MISTYPED_ARGUMENT,
+    DimseStatus.STUDY_DOES_NOT_MATCH,
+    DimseStatus.TRANSFER_SYNTAX_NOT_SUPPORTED,
 }
-"""Statuses that the receiver answers."""
+"""Statuses that the receiver answers; only requests over HTTP name a study, and do not negotiate
+(PS3.18 I.2.2)."""
 
 
 def is_warning(status: int) -> bool:

@@ -324,15 +324,20 @@ def _add_sequence_key(
         if condition is not None:
             found.append((keyword, condition))
     if not items:
-        items = [
-            Asked(tag, dictionary.vr_of(tag), _item_attribute(tag))
-            for tag in REQUEST_ATTRIBUTE_TAGS
-        ]
+        items = list(sequence_items())
     if any(isinstance(condition, Nothing) for _, condition in found):
         conditions[attribute] = Nothing()
     elif found:
         conditions[attribute] = Items(tuple(found))
     return Asked(attribute.tag, "SQ", attribute, tuple(sorted(items, key=lambda one: one.tag)))
+
+
+def sequence_items() -> tuple[Asked, ...]:
+    """Return every element of an item of Request Attributes Sequence, in ascending order."""
+    return tuple(
+        Asked(tag, dictionary.vr_of(tag), _item_attribute(tag))
+        for tag in sorted(REQUEST_ATTRIBUTE_TAGS)
+    )
 
 
 def _item_attribute(tag: int) -> IndexedAttribute:

@@ -1,0 +1,1 @@
+"""Objects as DICOMweb shows them: their data sets in JSON, and the positions of their frames."""
