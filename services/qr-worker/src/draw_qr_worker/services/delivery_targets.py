@@ -1,7 +1,7 @@
 """Decides where a delivery goes now: which member of a group, and whether a target may be used.
 
 A target that fails rests, not each delivery to it: after five failures in a row nothing new is
-begun, and the oldest tries twice a minute until one succeeds. After five tries another one has its
+begun, and the oldest tries every ten seconds until one succeeds. After five tries another one has its
 turn, as the fault may be its own.
 """
 
@@ -25,7 +25,7 @@ from draw_shared.wording import message
 FAILURES_THAT_REST: Final = 5
 TRIES_IN_A_TURN: Final = 5
 """How often one delivery tries a target that rests before another one does."""
-PROBE_INTERVAL: Final = timedelta(seconds=30)
+PROBE_INTERVAL: Final = timedelta(seconds=10)
 """How often a target that rests, or a member that is down, is tried."""
 USUAL_AT_ONCE: Final = 2
 NODE_FACTOR: Final = 2
