@@ -32,7 +32,7 @@ endif
 .NOTPARALLEL:
 .PHONY: help system install setup lock catalogues fmt lint types arch audit sbom unit integration statements e2e faults test check docs \
 	docs-check run demo shell screenshots bench-store bench-hostile bench-query bench-retrieve \
-	bench-transcode bench-completion bench-deliveries soak clean release
+	bench-transcode bench-completion bench-deliveries bench-dicomweb soak clean release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-completion: .venv/.dev ## from the release of an association to the series
 
 bench-deliveries: .venv/.dev ## deliveries while a destination is away, with a verdict (25 minutes)
 	PYTHONPATH=tests:. $(BIN)/python -m bench.deliveries
+
+bench-dicomweb: .venv/.dev ## metadata and frames over HTTP beside Orthanc with its plugin
+	$(BIN)/python -m bench.dicomweb
 
 bench-transcode: system .venv/.dev ## 16 requestors of a 2 GB object in another transfer syntax, with a verdict
 	$(BIN)/python -m bench.transcode

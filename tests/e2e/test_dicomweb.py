@@ -92,6 +92,16 @@ def test_what_is_stored_is_found_at_each_level(client, stored):
     assert client.get(address).status_code == httpx.codes.OK
 
 
+def test_what_a_parameter_cannot_be_is_a_bad_request_in_words(client, stored):
+    for wrong in ("limit=x", "offset=-1", "fuzzymatching=maybe", "limit=99999999999999"):
+        answer = client.get(f"/studies?{wrong}")
+        assert answer.status_code == httpx.codes.BAD_REQUEST, wrong
+        assert answer.json()["detail"].startswith(wrong.partition("=")[0])
+    odd = client.get("/studies?Nonsense=1&limit=1")
+    assert odd.status_code == httpx.codes.OK
+    assert "Nonsense" in odd.headers["warning"]
+
+
 def test_objects_come_as_they_are_stored(client, stored):
     made, files = stored
     accept = {"Accept": f'multipart/related; type="application/dicom"; {AS_STORED}'}

@@ -2,10 +2,12 @@
 
 import json
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from draw_dicomweb.handlers.addresses import address_of, named_by
 from draw_dicomweb.handlers.multipart import MultipartWriter
@@ -15,6 +17,7 @@ from draw_dicomweb.handlers.xml_model import native_model
 from draw_dicomweb.services.media_types import DICOM_JSON, DICOM_XML, JSON, Offer
 from draw_dicomweb.services.search import SearchService
 from draw_shared.access.principals import Principal
+from draw_shared.contracts.failures import Invalid
 from draw_shared.dicom.network.shares import Claimant
 from draw_shared.dicom.query.keys import Level
 from draw_shared.web.identity import client_address
@@ -46,14 +49,19 @@ class SearchEndpoints:
 
     async def _search(self, level: Level, request: Request, by: Principal) -> Response:
         choice = chosen(request, OFFERS)
-        answer = await run_in_threadpool(
-            self._service.search,
-            level,
-            named_by(request),
-            request.query_params.multi_items(),
-            Claimant(client_address(request), by.name, listed=True),
-            partial(address_of, request),
-        )
+        try:
+            answer = await run_in_threadpool(
+                self._service.search,
+                level,
+                named_by(request),
+                request.query_params.multi_items(),
+                Claimant(client_address(request), by.name, listed=True),
+                partial(address_of, request),
+            )
+        except Invalid as error:
+            # Here a parameter that cannot be is a bad request (PS3.18 8.5), elsewhere it is 422.
+            words = "; ".join(f"{one.field}: {one.message}" for one in error.problems)
+            raise HTTPException(HTTPStatus.BAD_REQUEST, words) from error
         warnings = [f"the parameter {name} is not supported here" for name in answer.ignored]
         if answer.more:
             warnings.append("there are further results; ask for them with offset and limit")

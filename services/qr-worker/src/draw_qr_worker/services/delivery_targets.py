@@ -1,8 +1,8 @@
 """Decides where a delivery goes now: which member of a group, and whether a target may be used.
 
 A target that fails rests, not each delivery to it: after five failures in a row nothing new is
-begun, and the oldest tries every ten seconds until one succeeds. After five tries another one has its
-turn, as the fault may be its own.
+begun, and the oldest tries every ten seconds until one succeeds. After five tries another one has
+its turn, as the fault may be its own.
 """
 
 from collections.abc import Collection, Mapping
