@@ -136,7 +136,9 @@ class Suite:
 
     def log(self, name: str) -> str:
         """Return what this service has written."""
-        return self.services[name].log.read_text(encoding="utf-8", errors="replace")
+        log = self.services[name].log
+        # One that starts on demand may not have.
+        return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
     @property
     def web_url(self) -> str:
