@@ -45,6 +45,7 @@ OF_SHARED = {
     "partitions": ("indexer",),
     "persons": ("indexer", "api"),
     "retrieve_requests": ("qr-worker", "api"),
+    "session": ("indexer", "qr-worker"),
     "routing_facts": ("indexer", "api"),
     "store_statistics": ("indexer",),
     "tombstones": ("indexer", "api"),
