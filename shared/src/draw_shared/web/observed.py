@@ -8,8 +8,10 @@ import time
 from http import HTTPStatus
 from typing import Final
 
+from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import override
 
 from draw_shared.errors import Transient
 from draw_shared.web.metrics import WebMetrics
@@ -59,6 +61,14 @@ class Observed:
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.seconds.labels(method, route).observe(seconds)
+
+
+class ObservedApplication(FastAPI):
+    """FastAPI inside `Observed`, which added middleware could not surround."""
+
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        return Observed(super().build_middleware_stack(), self.state.metrics)
 
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

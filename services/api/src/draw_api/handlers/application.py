@@ -6,8 +6,6 @@ from pathlib import Path
 from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp
-from typing_extensions import override
 
 from draw_api.handlers import openapi
 from draw_api.handlers.rest import (
@@ -53,7 +51,7 @@ from draw_shared.runtime.health import Health
 from draw_shared.web import problems
 from draw_shared.web.bodies import BoundedBodies
 from draw_shared.web.callers import Callers
-from draw_shared.web.observed import Observed
+from draw_shared.web.observed import ObservedApplication
 from draw_shared.web.probes import probes
 from draw_shared.web.turns import TAKES_TURN, WaitingRoom
 
@@ -111,17 +109,9 @@ class AppDependencies:
     version: str
 
 
-class Application(FastAPI):
-    """FastAPI inside `Observed`, which added middleware could not surround."""
-
-    @override
-    def build_middleware_stack(self) -> ASGIApp:
-        return Observed(super().build_middleware_stack(), self.state.metrics)
-
-
 def application(given: AppDependencies) -> FastAPI:
     """Return the whole ASGI application; it connects to nothing before the first request."""
-    made = Application(
+    made = ObservedApplication(
         title="DRAW DICOM",
         version=given.version,
         # openapi.install serves it, as a route that names its permission like all others.

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Scope
+from starlette.types import Scope
 from typing_extensions import override
 
 from draw_dicomweb.handlers.guards import ByMethod, Guarded, KnownCallers
@@ -29,7 +29,7 @@ from draw_shared.runtime.health import Health
 from draw_shared.storage.ingest import Ingest
 from draw_shared.web import problems
 from draw_shared.web.callers import Callers
-from draw_shared.web.observed import Observed
+from draw_shared.web.observed import ObservedApplication
 from draw_shared.web.probes import probes
 from draw_shared.web.turns import RequestCost, WaitingRoom
 
@@ -67,17 +67,9 @@ class DicomwebDependencies:
     version: str
 
 
-class DicomwebApplication(FastAPI):
-    """FastAPI inside `Observed`, which added middleware could not surround."""
-
-    @override
-    def build_middleware_stack(self) -> ASGIApp:
-        return Observed(super().build_middleware_stack(), self.state.metrics)
-
-
 def application(given: DicomwebDependencies) -> FastAPI:
     """Return the whole ASGI application; it connects to nothing before the first request."""
-    made = DicomwebApplication(
+    made = ObservedApplication(
         title="DRAW DICOM DICOMweb",
         version=given.version,
         openapi_url=None,
